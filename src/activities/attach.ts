@@ -1,0 +1,93 @@
+import { statements } from '../clickhouse/sql';
+import { readNote, takeManifest, type ReplicaNote } from '../clickhouse/store';
+import { MigrationError } from '../domain/failure';
+import { replicaLabel } from '../domain/inventory';
+import { describeDifference } from '../domain/manifest';
+import { hasReached } from '../domain/status';
+import { type Connections, ensembleOf, report, stopIfCancelled } from './deps';
+import { updateOf } from './detach';
+import { compareParts, lookAtReplica, sameTable, type ReplicaState } from './look';
+import { send, statementId } from './statement';
+import type { AttachInput, ReplicaOutcome } from './types';
+
+/** The notes from which on a baseline stands and the replica's data may be on its way. */
+const PAST_BASELINE: ReadonlySet<ReplicaNote['step']> = new Set(['baseline', 'restoring', 'repairing', 'restored']);
+
+/**
+ * Phase restart, one replica: ATTACH, see it readonly on an empty place in ZooKeeper, save the baseline manifest: nothing may be
+ * missing against the one from detach.
+ */
+export async function attachReplica(connections: Connections, input: AttachInput): Promise<ReplicaOutcome> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  const note = await readNote(host, migration, replica);
+  if (!hasReached(note.status, 'ZK_CLEANED')) {
+    throw new MigrationError('INVARIANT', `${replicaLabel(replica)} is ${note.status}, and would be attached before its old nodes are dealt with`);
+  }
+  await ensureAttached(connections, input);
+  if (PAST_BASELINE.has(note.step)) return { updates: [updateOf(replica, note)] };
+  await seenReadonly(connections, input);
+  report({ doing: 'saving the baseline' });
+  await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+  const baseline = await takeManifest(host, migration, replica, 'baseline');
+  const lost = await compareParts(host, migration, replica, { kind: 'manifest', take: note.detachTake }, { kind: 'manifest', take: baseline.take });
+  if (lost.missingParts > 0) {
+    throw new MigrationError(
+      'PROOF_FAILED',
+      `${replicaLabel(replica)} came back from detach short of parts, and is not touched further: ${describeDifference(lost)}`,
+    );
+  }
+  const next: ReplicaNote = {
+    ...note,
+    seq: note.seq + 1,
+    step: 'baseline',
+    baselineTake: baseline.take,
+    rows: baseline.rows,
+    parts: baseline.parts,
+  };
+  await connections.notes(input.host).write(migration, replica, next);
+  return { updates: [updateOf(replica, next)] };
+}
+
+/** Attaches the replica where it is not, and answers how it is then. */
+export async function ensureAttached(connections: Connections, input: AttachInput): Promise<ReplicaState> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  const before = await lookAtReplica(host, replica);
+  sameTable(replica, before);
+  if (before.attached) return before;
+  const sent = await connections.slots.run(`attach ${input.host.name}`, input.limit, () => {
+    stopIfCancelled();
+    report({ doing: 'ATTACH' });
+    return send(host, statements.attach(replica), {
+      queryId: statementId(migration, replica, 'attach'),
+      doing: `attaching ${replicaLabel(replica)}`,
+    });
+  });
+  const state = await lookAtReplica(host, replica);
+  sameTable(replica, state);
+  if (state.attached) return state;
+  if (sent.end === 'refused') throw sent.error;
+  throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} is not attached after ATTACH`);
+}
+
+/** Readonly alone proves nothing (a server that starts is readonly too, ClickHouse issue 40148): its node must be absent as well. */
+async function seenReadonly(connections: Connections, input: AttachInput): Promise<void> {
+  const { replica } = input;
+  const ensemble = ensembleOf(input.host, input.zookeeper, replica.zookeeperName);
+  const zookeeper = await connections.zookeeper(ensemble, input.zookeeper.digestEnv);
+  const node = `${replica.zookeeperPath}/replicas/${replica.replicaName}`;
+  if ((await zookeeper.exists(node)) !== undefined) {
+    throw new MigrationError(
+      'REPLICA_LIVE',
+      `${replicaLabel(replica)}: ${ensemble.root}${node} exists already where its metadata is to be made anew`,
+    );
+  }
+  const state = await lookAtReplica(connections.host(input.host), replica);
+  if (!state.readonly) {
+    throw new MigrationError(
+      'REPLICA_LIVE',
+      `${replicaLabel(replica)} is attached and not readonly: it has metadata somewhere else than at ${ensemble.root}${node}`,
+    );
+  }
+}

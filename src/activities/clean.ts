@@ -1,0 +1,166 @@
+import { readNote, type ReplicaNote } from '../clickhouse/store';
+import { MigrationError } from '../domain/failure';
+import { refusePath, refuseShape } from '../domain/guards';
+import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
+import { hasReached } from '../domain/status';
+import type { ZooKeeperSession } from '../zookeeper/session';
+import { type Connections, ensembleOf, report } from './deps';
+import { updateOf } from './detach';
+import { lookAtReplica } from './look';
+import type { CleanInput, HostTarget, ReplicaOutcome } from './types';
+
+interface Member {
+  readonly replica: ReplicaEntry;
+  readonly target: HostTarget;
+  note: ReplicaNote;
+}
+
+/**
+ * Phase clean, one replicated table: barrier, delete exactly this table's nodes, see that they are gone. The barrier is looked at on
+ * every replica, with the server and with ZooKeeper, immediately before the deletion; an answer that did not come is a no.
+ */
+export async function cleanTable(connections: Connections, input: CleanInput): Promise<ReplicaOutcome> {
+  const members = await readMembers(connections, input);
+  if (input.keep !== 'delete-old' && members.every(({ note }) => hasReached(note.status, 'ZK_CLEANED'))) {
+    return { updates: members.map(({ replica, note }) => updateOf(replica, note)) };
+  }
+  const zookeeper = await sessionOf(connections, input);
+  await barrier(connections, input, members, zookeeper);
+  if (input.keep !== 'keep') {
+    await connections.slots.run('clean', input.limit, () => deleteNodes(connections, input, members, zookeeper));
+  }
+  await noteAll(connections, input, members, (note) => ({
+    ...note,
+    status: input.keep === 'delete-old' ? note.status : 'ZK_CLEANED',
+    step: input.keep === 'delete-old' ? note.step : 'cleaned',
+    oldMetadata: input.keep === 'keep' ? 'kept' : 'deleted',
+  }));
+  return { updates: members.map(({ replica, note }) => updateOf(replica, note)) };
+}
+
+async function sessionOf(connections: Connections, input: CleanInput): Promise<ZooKeeperSession> {
+  const host = input.hosts.find(({ name }) => name === input.table.replicas[0]?.host);
+  if (host === undefined) throw new MigrationError('INVARIANT', 'a table without a replica');
+  return connections.zookeeper(ensembleOf(host, input.zookeeper, input.table.zookeeperName), input.zookeeper.digestEnv);
+}
+
+async function readMembers(connections: Connections, input: CleanInput): Promise<Member[]> {
+  return Promise.all(
+    input.table.replicas.map(async (replica) => {
+      const target = input.hosts.find(({ name }) => name === replica.host);
+      if (target === undefined) throw new MigrationError('INVARIANT', `the host ${replica.host} is not in the spec`);
+      return { replica, target, note: await readNote(connections.host(target), input.migration, replica) };
+    }),
+  );
+}
+
+async function noteAll(
+  connections: Connections,
+  input: CleanInput,
+  members: readonly Member[],
+  change: (note: ReplicaNote) => ReplicaNote,
+): Promise<void> {
+  await Promise.all(
+    members.map(async (member) => {
+      member.note = { ...change(member.note), seq: member.note.seq + 1 };
+      await connections.notes(member.target).write(input.migration, member.replica, member.note);
+    }),
+  );
+}
+
+/** Every replica seen detached by its server, none active in ZooKeeper, no replica there that the inventory does not know. */
+async function barrier(
+  connections: Connections,
+  input: CleanInput,
+  members: readonly Member[],
+  zookeeper: ZooKeeperSession,
+): Promise<void> {
+  if (input.keep !== 'delete-old') await Promise.all(members.map((member) => seenDetached(connections, member)));
+  const path = input.table.zookeeperPath;
+  const registered = (await zookeeper.children(`${path}/replicas`)) ?? [];
+  const known = new Set([...members.map(({ replica }) => replica.replicaName), ...input.allowMissingReplicas]);
+  const stranger = registered.find((name) => !known.has(name));
+  if (stranger !== undefined) {
+    throw new MigrationError('REPLICA_LIVE', `${path} has a replica "${stranger}" that is on no host of the spec`);
+  }
+  await Promise.all(
+    registered.map(async (name) => {
+      if ((await zookeeper.exists(`${path}/replicas/${name}/is_active`)) === undefined) return;
+      throw new MigrationError('REPLICA_LIVE', `${path}: the replica "${name}" is active in ZooKeeper`);
+    }),
+  );
+}
+
+async function seenDetached(connections: Connections, { replica, target, note }: Member): Promise<void> {
+  const state = await lookAtReplica(connections.host(target), replica);
+  if (state.attached) {
+    throw new MigrationError('REPLICA_LIVE', `${replicaLabel(replica)} is attached: nothing of its path may be deleted`);
+  }
+  if (note.detachTake === '') {
+    throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no saved manifest: nothing of its path may be deleted`);
+  }
+}
+
+async function deleteNodes(
+  connections: Connections,
+  input: CleanInput,
+  members: readonly Member[],
+  zookeeper: ZooKeeperSession,
+): Promise<void> {
+  const path = input.table.zookeeperPath;
+  const children = await zookeeper.children(path);
+  if (children === undefined) return;
+  const begun = members.some(({ note }) => note.step === 'cleaning') || input.keep === 'delete-old';
+  const refusal = refusePath(path) ?? refuseShape(children, begun);
+  if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
+  if (!begun) {
+    await sameRecord(zookeeper, path);
+    await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
+    await barrier(connections, input, members, zookeeper);
+  }
+  const { deleted } = await zookeeper.deleteTree(path, {
+    onProgress: ({ deleted: done, perSecond }) => {
+      report({ doing: `deleting nodes, ${Math.round(perSecond)}/s`, done });
+    },
+  });
+  if ((await zookeeper.exists(path)) !== undefined) {
+    throw new MigrationError('REPLICA_LIVE', `${path} is there again after ${deleted} nodes were deleted: something lives on it`);
+  }
+}
+
+/**
+ * ZooKeeper's own record of the replicas must be equal: the same parts, empty queues, the whole log read. Else one of them has what
+ * another lacks (an INSERT that only one replica got), and it would be lost for the others.
+ */
+async function sameRecord(zookeeper: ZooKeeperSession, path: string): Promise<void> {
+  const names = (await zookeeper.children(`${path}/replicas`)) ?? [];
+  const log = ((await zookeeper.children(`${path}/log`)) ?? []).map((name) => Number(name.slice('log-'.length)));
+  const end = log.length === 0 ? 0 : Math.max(...log) + 1;
+  const records = await Promise.all(
+    names.map(async (name) => {
+      const replica = `${path}/replicas/${name}`;
+      const [parts, queue, pointer, lost] = await Promise.all([
+        zookeeper.children(`${replica}/parts`),
+        zookeeper.children(`${replica}/queue`),
+        zookeeper.get(`${replica}/log_pointer`),
+        zookeeper.get(`${replica}/is_lost`),
+      ]);
+      return {
+        name,
+        parts: new Set(parts ?? []),
+        queue: queue?.length ?? 0,
+        unread: log.filter((index) => index >= Number(pointer?.data.toString() ?? 0)).length,
+        lost: lost?.data.toString() === '1',
+      };
+    }),
+  );
+  const all = new Set(records.flatMap(({ parts }) => [...parts]));
+  const short = records.filter(({ parts, queue, unread }) => parts.size !== all.size || queue > 0 || unread > 0);
+  if (names.length < 2 || short.length === 0) return;
+  const words = short
+    .map(({ name, parts, queue, unread }) => `"${name}" has ${parts.size} of ${all.size} parts, ${queue} in its queue, ${unread} unread in the log (end ${end})`)
+    .join('; ');
+  throw new MigrationError('REPLICAS_DIFFER', `${path}: ZooKeeper's record of the replicas differs: ${words}`, {
+    details: { behind: short.map(({ name }) => name) },
+  });
+}

@@ -1,0 +1,90 @@
+import { statements } from '../clickhouse/sql';
+import { type ReplicaNote, readNote, takeManifest } from '../clickhouse/store';
+import { MigrationError } from '../domain/failure';
+import { type InventoryReplica, replicaLabel } from '../domain/inventory';
+import { hasReached } from '../domain/status';
+import { type Connections, report, stopIfCancelled } from './deps';
+import { lookAtReplica, sameTable } from './look';
+import { send, statementId } from './statement';
+import type { DetachInput, ReplicaOutcome, ReplicaUpdate } from './types';
+
+/** The update that a note stands for. */
+export function updateOf(replica: InventoryReplica, note: ReplicaNote, words?: string): ReplicaUpdate {
+  return {
+    host: replica.host,
+    database: replica.database,
+    table: replica.table,
+    status: note.status,
+    rows: note.step === 'none' ? replica.rows : note.rows,
+    parts: note.step === 'none' ? replica.parts : note.parts,
+    oldMetadata: note.oldMetadata,
+    at: new Date().toISOString(),
+    ...(words === undefined ? {} : { note: words }),
+  };
+}
+
+/**
+ * Phase detach, one replica: stop merges, save the manifest, `DETACH … PERMANENTLY SYNC`, see that it is gone. A replica that is past
+ * this already is left as it is.
+ *
+ * A plain DETACH is undone by any start of the server. Source: https://clickhouse.com/docs/sql-reference/statements/detach
+ */
+export async function detachReplica(connections: Connections, input: DetachInput): Promise<ReplicaOutcome> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  let note = await readNote(host, migration, replica);
+  if (hasReached(note.status, 'ZK_CLEANED') || note.step === 'cleaning') return { updates: [updateOf(replica, note)] };
+  let state = await lookAtReplica(host, replica);
+  sameTable(replica, state);
+  if (state.attached) {
+    await connections.slots.run(`detach ${input.host.name}`, input.limit, async () => {
+      stopIfCancelled();
+      note = await saveAndDetach(connections, input, note);
+    });
+    state = await lookAtReplica(host, replica);
+    if (state.attached) throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} is still attached after DETACH`);
+  }
+  if (note.detachTake === '') {
+    throw new MigrationError(
+      'MANIFEST_MISSING',
+      `${replicaLabel(replica)} is not attached, and no manifest of it was saved: ATTACH it, then retry`,
+    );
+  }
+  if (note.status !== 'DETACHED') {
+    note = { ...note, seq: note.seq + 1, status: 'DETACHED', step: 'detached' };
+    await connections.notes(input.host).write(migration, replica, note);
+  }
+  return { updates: [updateOf(replica, note)] };
+}
+
+async function saveAndDetach(connections: Connections, input: DetachInput, before: ReplicaNote): Promise<ReplicaNote> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  report({ doing: 'saving the manifest' });
+  await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+  try {
+    const manifest = await takeManifest(host, migration, replica, 'detach');
+    const note: ReplicaNote = {
+      ...before,
+      seq: before.seq + 1,
+      status: 'INIT',
+      step: 'manifest',
+      detachTake: manifest.take,
+      baselineTake: '',
+      rows: manifest.rows,
+      parts: manifest.parts,
+    };
+    await connections.notes(input.host).write(migration, replica, note);
+    report({ doing: 'DETACH' });
+    const sent = await send(host, statements.detach(replica), {
+      queryId: statementId(migration, replica, 'detach'),
+      doing: `detaching ${replicaLabel(replica)}`,
+    });
+    if (sent.end === 'refused' && (await lookAtReplica(host, replica)).attached) throw sent.error;
+    return note;
+  } catch (error) {
+    // Still attached, for all that is known: its merges go on. A table that is gone has none, so a refusal here says nothing.
+    await host.run(statements.startMerges(replica), { doing: 'starting merges again' }).catch(() => undefined);
+    throw error;
+  }
+}

@@ -1,0 +1,63 @@
+import { STORE_DATABASE, readNote } from '../clickhouse/store';
+import { electFirst as elect, type Candidate } from '../domain/election';
+import { MigrationError } from '../domain/failure';
+import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
+import { statements } from '../clickhouse/sql';
+import { type Connections, ensembleOf } from './deps';
+import type { ElectInput, ElectOutcome, HostTarget, MergesInput } from './types';
+
+/** Elects the replica that is restored first, alone, from the baselines as the hosts keep them. */
+export async function electFirst(connections: Connections, input: ElectInput): Promise<ElectOutcome> {
+  const candidates = await Promise.all(input.table.replicas.map((replica) => candidate(connections, input, replica)));
+  const first = elect(candidates);
+  const others = candidates.filter(({ host, digest }) => host !== first.host && digest !== first.digest);
+  if (others.length === 0) return { first: first.host };
+  const words = others.map(({ host, parts, rows }) => `${host} has ${parts} parts, ${rows} rows`).join('; ');
+  return {
+    first: first.host,
+    note: `the replicas' baselines differ: elected ${first.host} with ${first.parts} parts, ${first.rows} rows; ${words}`,
+  };
+}
+
+async function candidate(connections: Connections, input: ElectInput, replica: ReplicaEntry): Promise<Candidate> {
+  const target = targetOf(input.hosts, replica.host);
+  const host = connections.host(target);
+  const note = await readNote(host, input.migration, replica);
+  if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
+  const rows = await host.select<{ parts: string; rows: string; digest: string }>(
+    `SELECT count() AS parts, sum(rows) AS rows, sum(sipHash64(partition_id, rows, hash_of_uncompressed_files)) AS digest
+     FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String}
+       AND take = {take:String} AND rows > 0`,
+    {
+      params: { migration: input.migration, database: replica.database, table: replica.table, take: note.baselineTake },
+      doing: `reading the baseline of ${replicaLabel(replica)}`,
+    },
+  );
+  const ensemble = ensembleOf(target, input.zookeeper, replica.zookeeperName);
+  const zookeeper = await connections.zookeeper(ensemble, input.zookeeper.digestEnv);
+  const node = await zookeeper.exists(`${replica.zookeeperPath}/replicas/${replica.replicaName}`);
+  return {
+    host: replica.host,
+    replicaName: replica.replicaName,
+    parts: Number(rows[0]?.parts ?? 0),
+    rows: Number(rows[0]?.rows ?? 0),
+    digest: rows[0]?.digest ?? '',
+    registered: node !== undefined,
+  };
+}
+
+export function targetOf(hosts: readonly HostTarget[], name: string): HostTarget {
+  const target = hosts.find((host) => host.name === name);
+  if (target === undefined) throw new MigrationError('INVARIANT', `the host ${name} is not in the spec`);
+  return target;
+}
+
+/** Starts the merges of a table's replicas again, once all of them are proved, or given up. */
+export async function startMerges(connections: Connections, input: MergesInput): Promise<void> {
+  await Promise.all(
+    input.table.replicas.map(async (replica) => {
+      const host = connections.host(targetOf(input.hosts, replica.host));
+      await host.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
+    }),
+  );
+}

@@ -1,0 +1,167 @@
+import { MigrationError } from '../domain/failure';
+import type { MigrationSpec } from '../domain/spec';
+import { STORE_DATABASE } from '../clickhouse/store';
+import type { Findings, InspectedHost } from './preflight';
+
+interface NamedRow {
+  readonly database: string;
+  readonly table: string;
+}
+
+/** What stands against a migration on one host, beside ZooKeeper. Only SELECTs. */
+export async function checkHost(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
+  checkReplicas(host, found);
+  checkStranded(host, found);
+  await checkStrandedOthers(host, found);
+  await checkInFlight(host, found);
+  await checkDetachedParts(host, found);
+  await checkZeroCopy(spec, host, found);
+  await checkDependants(host, found);
+}
+
+function selected(host: InspectedHost): InspectedHost['replicas'] {
+  return host.replicas.filter((one) => one.selected);
+}
+
+function moves(host: InspectedHost): boolean {
+  const { zookeeper, after } = host.spec;
+  return zookeeper.connect !== after.connect || zookeeper.root !== after.root;
+}
+
+function checkReplicas(host: InspectedHost, found: Findings): void {
+  for (const one of selected(host)) {
+    const { replica } = one;
+    if (one.databaseEngine === 'Replicated') {
+      found.refuse('REPLICATED_DATABASE', replica, `the database ${replica.database} has the Replicated engine: it keeps its own metadata in ZooKeeper, and refuses a plain DETACH (ClickHouse issue 52561)`, 'leave it out with tables.exclude');
+    } else if (one.databaseEngine !== 'Atomic' && one.databaseEngine !== 'Ordinary') {
+      found.refuse('DATABASE_ENGINE', replica, `the database ${replica.database} has the engine ${one.databaseEngine}`, 'leave it out with tables.exclude');
+    }
+    if (one.sessionExpired) {
+      found.refuse('SESSION_EXPIRED', replica, `${host.spec.name} has no ZooKeeper session for it now: ${one.exception}`, 'see that the server reaches ZooKeeper, then plan again');
+    }
+    if (one.queueSize > 0) {
+      found.refuse('QUEUE', replica, `${one.queueSize} entries are in its replication queue`, 'wait until the queue is empty (SYSTEM SYNC REPLICA), then plan again');
+    }
+  }
+}
+
+/** A host's move takes everything on it along that lives in ZooKeeper (invariant 3). */
+function checkStranded(host: InspectedHost, found: Findings): void {
+  if (!moves(host)) return;
+  for (const { replica, selected: taken } of host.replicas) {
+    if (taken || replica.zookeeperName !== 'default') continue;
+    found.refuse('STRANDED', replica, `${host.spec.name} moves to another root or ensemble, and this replicated table is not in the inventory: it would lose its metadata`, 'take it in (tables.include, tables.exclude): a host moves as a whole');
+  }
+}
+
+async function checkStrandedOthers(host: InspectedHost, found: Findings): Promise<void> {
+  if (!moves(host)) return;
+  const rows = await host.server.select<{ what: string; database: string; table: string }>(
+    `SELECT concat('a database of the engine ', engine) AS what, name AS database, '' AS table FROM system.databases WHERE engine = 'Replicated'
+     UNION ALL SELECT concat('a table of the engine ', engine), database, name FROM system.tables
+       WHERE engine IN ('KeeperMap', 'S3Queue', 'AzureQueue', 'ObjectStorageQueue')
+     ORDER BY database, table`,
+    { doing: 'looking what else lives in ZooKeeper' },
+  );
+  for (const row of rows) {
+    found.refuse('STRANDED', { host: host.spec.name, database: row.database, ...(row.table === '' ? {} : { table: row.table }) }, `${host.spec.name} moves to another root or ensemble, and ${row.what} lives in ZooKeeper too: it would be stranded`, 'move or drop it first');
+  }
+  if (await hasTable(host, 'user_directories')) {
+    const directories = await host.server.select<{ name: string }>("SELECT name FROM system.user_directories WHERE type = 'replicated'", {
+      doing: 'looking for replicated access storage',
+    });
+    for (const { name } of directories) {
+      found.refuse('STRANDED', { host: host.spec.name }, `the access storage "${name}" is kept in ZooKeeper: users and grants would be stranded`, 'move it first');
+    }
+  }
+}
+
+async function hasTable(host: InspectedHost, name: string): Promise<boolean> {
+  const rows = await host.server.select<{ n: string }>(
+    "SELECT count() AS n FROM system.tables WHERE database = 'system' AND name = {name:String}",
+    { params: { name }, doing: `looking for system.${name}` },
+  );
+  return Number(rows[0]?.n ?? 0) > 0;
+}
+
+async function checkInFlight(host: InspectedHost, found: Findings): Promise<void> {
+  const taken = new Set(selected(host).map(({ replica }) => JSON.stringify([replica.database, replica.table])));
+  const rows = await host.server.select<NamedRow & { what: string; n: string }>(
+    `SELECT database, table, 'unfinished mutation(s)' AS what, count() AS n FROM system.mutations WHERE NOT is_done GROUP BY database, table
+     UNION ALL SELECT database, table, 'fetch(es)', count() FROM system.replicated_fetches GROUP BY database, table`,
+    { doing: 'looking what is in flight' },
+  );
+  for (const row of rows) {
+    if (!taken.has(JSON.stringify([row.database, row.table]))) continue;
+    found.refuse('IN_FLIGHT', { host: host.spec.name, database: row.database, table: row.table }, `${row.n} ${row.what} in flight`, 'wait until it is done, then plan again');
+  }
+}
+
+async function checkDetachedParts(host: InspectedHost, found: Findings): Promise<void> {
+  const rows = await host.server.select<NamedRow & { name: string; attaching: number; collides: number }>(
+    `SELECT database, table, name, startsWith(name, 'attaching_') AS attaching,
+       (database, table, name) IN (SELECT database, table, name FROM system.parts WHERE active) AS collides
+     FROM system.detached_parts WHERE database != {store:String} AND (attaching OR collides) ORDER BY database, table, name`,
+    { params: { store: STORE_DATABASE }, doing: 'looking into detached/' },
+  );
+  const taken = new Set(selected(host).map(({ replica }) => JSON.stringify([replica.database, replica.table])));
+  for (const row of rows) {
+    if (!taken.has(JSON.stringify([row.database, row.table]))) continue;
+    const where = { host: host.spec.name, database: row.database, table: row.table };
+    if (row.collides === 1) {
+      found.refuse('DETACHED_COLLISION', where, `detached/ holds a part ${row.name}, and an active part has the same name: RESTORE would take the stale one`, 'move it out of detached/ on the host, once you know what it is');
+    } else {
+      found.refuse('DETACHED_ATTACHING', where, `detached/ holds ${row.name}, left by an ATTACH that was cut short`, 'rename or move it on the host, once you know what it is');
+    }
+  }
+}
+
+/** Until the run carries their locks, zero-copy tables are refused: RESTORE meets the old locks and leaves every part in `detached/`. */
+async function checkZeroCopy(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
+  void spec;
+  if (!(await hasTable(host, 'merge_tree_settings'))) return;
+  const rows = await host.server.select<{ value: string }>(
+    "SELECT value FROM system.merge_tree_settings WHERE name = 'allow_remote_fs_zero_copy_replication'",
+    { doing: 'asking for zero-copy replication' },
+  );
+  const remote = await host.server.select<{ name: string }>("SELECT name FROM system.disks WHERE is_remote", {
+    doing: 'listing remote disks',
+  }).catch((error: unknown) => {
+    if (error instanceof MigrationError && error.kind === 'unknown') return [];
+    throw error;
+  });
+  const names = new Set(remote.map(({ name }) => name));
+  const serverWide = rows[0]?.value === '1' || rows[0]?.value === 'true';
+  for (const { replica, createQuery, disks } of selected(host)) {
+    const own = /allow_remote_fs_zero_copy_replication\s*=\s*(\d|true|false)/u.exec(createQuery)?.[1];
+    const on = own === undefined ? serverWide : own === '1' || own === 'true';
+    if (!on || !disks.some((disk) => names.has(disk))) continue;
+    found.refuse('ZERO_COPY', replica, 'it is a zero-copy table: its locks in ZooKeeper would make RESTORE leave every part in detached/', 'zero-copy tables are not carried yet: leave it out with tables.exclude');
+  }
+}
+
+const DEPENDENT_ENGINES = ['MaterializedView', 'Distributed', 'Buffer', 'Kafka', 'Dictionary', 'View', 'LiveView', 'WindowView', 'RabbitMQ', 'NATS'];
+
+/** What reads from or writes into a table of the inventory is named: while the table is detached, it fails. */
+async function checkDependants(host: InspectedHost, found: Findings): Promise<void> {
+  const rows = await host.server.select<NamedRow & { engine: string; query: string; deps: [string, string][] }>(
+    `SELECT database, name AS table, engine, create_table_query AS query,
+       arrayZip(loading_dependencies_database, loading_dependencies_table) AS deps FROM system.tables
+     WHERE engine IN ({engines:Array(String)}) AND database NOT IN ('system', 'INFORMATION_SCHEMA', 'information_schema')`,
+    { params: { engines: DEPENDENT_ENGINES }, doing: 'looking what depends on the tables' },
+  );
+  if (rows.length === 0) return;
+  for (const { replica } of selected(host)) {
+    const users = rows.filter((row) => mentions(row, replica.database, replica.table));
+    for (const user of users) {
+      found.warn('DEPENDENT', replica, `${user.engine} ${user.database}.${user.table} reads from or writes into it, and fails while it is detached`, 'stop writers and readers for the time of the migration');
+    }
+  }
+}
+
+function mentions(row: { database: string; query: string; deps: [string, string][] }, database: string, table: string): boolean {
+  if (row.deps.some(([db, name]) => db === database && name === table)) return true;
+  const quoted = (name: string): string[] => [name, `\`${name}\``, `'${name}'`];
+  const full = quoted(database).flatMap((db) => quoted(table).flatMap((name) => [`${db}.${name}`, `${db}, ${name}`]));
+  return full.some((name) => row.query.includes(name));
+}

@@ -1,0 +1,46 @@
+import type { HistoryReader } from '../history/read';
+import { attachReplica } from './attach';
+import { atBoundary } from './boundary';
+import { cleanTable } from './clean';
+import type { Connections } from './deps';
+import { detachReplica } from './detach';
+import { electFirst, startMerges } from './elect';
+import { finishMigration } from './finish';
+import { freezeInventory, loadPage } from './inventory';
+import { mirrorStatus } from './mirror';
+import { preflight } from './preflight';
+import { locateHost, restartHost } from './restart';
+import { restoreReplica } from './restore';
+import { reattachReplica, returnTable } from './return';
+import type { Activities } from './types';
+
+/** What the activities are made from; the worker builds it, and closes it. */
+export interface ActivityDependencies {
+  readonly connections: Connections;
+  readonly history: HistoryReader;
+}
+
+/** All activities, each behind the boundary that heartbeats and classifies its errors. */
+export function createActivities({ connections, history }: ActivityDependencies): Activities {
+  const bound =
+    <I, O>(work: (connections: Connections, input: I) => Promise<O>) =>
+    (input: I): Promise<O> =>
+      atBoundary((one: I) => work(connections, one))(input);
+  return {
+    preflight: bound(preflight),
+    freezeInventory: bound(freezeInventory),
+    loadPage: bound(loadPage),
+    detachReplica: bound(detachReplica),
+    cleanTable: bound(cleanTable),
+    restartHost: bound(restartHost),
+    locateHost: bound(locateHost),
+    attachReplica: bound(attachReplica),
+    electFirst: bound(electFirst),
+    restoreReplica: bound(restoreReplica),
+    startMerges: bound(startMerges),
+    reattachReplica: bound(reattachReplica),
+    returnTable: bound(returnTable),
+    mirrorStatus: atBoundary((input) => mirrorStatus(history, input)),
+    finishMigration: bound(finishMigration),
+  };
+}

@@ -1,0 +1,258 @@
+import type { ClickHouseHost } from '../clickhouse/host';
+import {
+  addEvent,
+  createStore,
+  hasStore,
+  latestNotesSql,
+  noteOfRow,
+  readEvents,
+  STORE_DATABASE,
+  writeInventory,
+} from '../clickhouse/store';
+import { createTableFilter } from '../config/table-filter';
+import { MigrationError } from '../domain/failure';
+import {
+  type InventoryPage,
+  type InventoryReplica,
+  type ReplicaEntry,
+  type ReplicatedTable,
+  replicaLabel,
+  tableOrderKey,
+} from '../domain/inventory';
+import type { HostSpec, MigrationSpec } from '../domain/spec';
+import { NO_COUNTS, type StatusCounts } from '../domain/status';
+import { type Connections, ensembleOf, report } from './deps';
+import { listReplicas } from './inspect';
+import type { FreezeOutcome, HostTarget, LoadPageInput, PreflightInput } from './types';
+
+/** How a worker reaches a host of the spec, with its metadata where it is today, or where it must be after the restart. */
+export function targetOfSpec(host: HostSpec, where: 'before' | 'after'): HostTarget {
+  return {
+    name: host.name,
+    url: host.url,
+    user: host.user,
+    zookeeper: where === 'before' ? host.zookeeper : host.after,
+    ...(host.passwordEnv === undefined ? {} : { passwordEnv: host.passwordEnv }),
+    ...(host.tls === undefined ? {} : { tls: host.tls }),
+  };
+}
+
+/** What a spec says that must not change between runs of one migration. */
+function fingerprint(spec: MigrationSpec, host: HostSpec): string {
+  return JSON.stringify([spec.clean, host.zookeeper, host.after]);
+}
+
+/** Whether a host's own tables know the migration: its inventory is sealed there, and not let go of. */
+export async function knowsMigration(host: ClickHouseHost, migration: string): Promise<boolean> {
+  if (!(await hasStore(host))) return false;
+  return (await readEvents(host, migration)).some(({ kind }) => kind === 'sealed');
+}
+
+/** Replicas of a host that another migration, not ended, holds: `[migration, database, table]`. */
+export async function heldByOthers(host: ClickHouseHost, migration: string): Promise<{ migration: string; database: string; table: string }[]> {
+  if (!(await hasStore(host))) return [];
+  return host.select(
+    `SELECT DISTINCT i.migration AS migration, i.database AS database, i.table AS table FROM ${STORE_DATABASE}.inventory AS i
+     WHERE i.migration != {migration:String} AND i.migration IN (SELECT migration FROM ${STORE_DATABASE}.events
+       GROUP BY migration HAVING countIf(kind = 'claimed') > 0 AND argMax(kind, at) != 'released')`,
+    { params: { migration }, doing: 'looking for other migrations' },
+  );
+}
+
+/**
+ * Freezes the inventory: each host keeps its own replicas in its own table. A host that has it already keeps what it has, whatever the
+ * server lists now (its tables may be detached). Claims come first and are looked at again after they were written, so that of two
+ * migrations that come at once at most one goes on (invariant 11).
+ */
+export async function freezeInventory(connections: Connections, { spec }: PreflightInput): Promise<FreezeOutcome> {
+  const known = await Promise.all(spec.hosts.map((host) => knowsMigration(connections.host(targetOfSpec(host, 'before')), spec.id)));
+  const resumed = known.some(Boolean);
+  const fresh = spec.hosts.filter((_, index) => known[index] !== true);
+  report({ doing: 'freezing the inventory', total: spec.hosts.length });
+  await Promise.all(spec.hosts.filter((_, index) => known[index] === true).map((host) => checkFingerprint(connections, spec, host)));
+  await Promise.all(fresh.map((host) => claim(connections, spec, host)));
+  await Promise.all(fresh.map((host) => yieldToOthers(connections, spec, host)));
+  for (const host of fresh) {
+    const target = connections.host(targetOfSpec(host, 'before'));
+    await addEvent(target, spec.id, 'sealed', { fingerprint: fingerprint(spec, host) });
+  }
+  return { ...(await tally(connections, spec)), resumed };
+}
+
+async function checkFingerprint(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
+  const events = await readEvents(connections.host(targetOfSpec(host, 'before')), spec.id);
+  const sealed = events.find(({ kind }) => kind === 'sealed')?.data['fingerprint'];
+  if (sealed === fingerprint(spec, host)) return;
+  throw new MigrationError(
+    'HELD',
+    `${host.name} knows a migration "${spec.id}" already, with another zookeeper, after or clean in its spec: give this one another id, or finish that one with its own spec`,
+  );
+}
+
+async function claim(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
+  const target = targetOfSpec(host, 'before');
+  const server = connections.host(target);
+  await createStore(server);
+  const replicas = (await listReplicas(server, spec)).filter(({ selected }) => selected);
+  const stale = await server.select<{ n: string }>(
+    `SELECT count() AS n FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String}`,
+    { params: { migration: spec.id }, doing: 'looking for an inventory left half written' },
+  );
+  if (Number(stale[0]?.n ?? 0) > 0) {
+    // Written by a try that died before it sealed: nothing was changed since, so it is made again.
+    await server.run(`ALTER TABLE ${STORE_DATABASE}.inventory DELETE WHERE migration = {migration:String} SETTINGS mutations_sync = 1`, {
+      params: { migration: spec.id },
+      doing: 'removing an inventory left half written',
+    });
+  }
+  await writeInventory(
+    server,
+    spec.id,
+    replicas.map(({ replica, createQuery }) => ({
+      sortKey: orderKeyOf(spec, host, replica),
+      replica,
+      createQuery,
+    })),
+  );
+  await addEvent(server, spec.id, 'claimed', { replicas: replicas.length });
+}
+
+/** The place in the inventory of the replicated table that a replica on this host belongs to. */
+export function orderKeyOf(spec: MigrationSpec, host: HostSpec, replica: InventoryReplica): string {
+  const { connect, root } = ensembleOf(targetOfSpec(host, 'before'), spec, replica.zookeeperName);
+  return tableOrderKey(connect, root, replica.zookeeperPath);
+}
+
+async function yieldToOthers(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
+  const server = connections.host(targetOfSpec(host, 'before'));
+  const mine = await server.select<{ database: string; table: string }>(
+    `SELECT database, table FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String}`,
+    { params: { migration: spec.id }, doing: 'reading the inventory back' },
+  );
+  const names = new Set(mine.map(({ database, table }) => JSON.stringify([database, table])));
+  const held = (await heldByOthers(server, spec.id)).find(({ database, table }) => names.has(JSON.stringify([database, table])));
+  if (held === undefined) return;
+  await addEvent(server, spec.id, 'released', { why: `held by ${held.migration}` });
+  throw new MigrationError(
+    'HELD',
+    `${replicaLabel({ host: host.name, ...held })} is held by the migration "${held.migration}": finish or abort it first (ch-zk-migrate status ${held.migration})`,
+  );
+}
+
+/** Counts what the hosts' own tables say: replicas, replicated tables, statuses. */
+export async function tally(
+  connections: Connections,
+  spec: Pick<MigrationSpec, 'id'> & { readonly hosts: readonly HostSpec[] },
+): Promise<Omit<FreezeOutcome, 'resumed'>> {
+  const hosts = spec.hosts.map((host) => targetOfSpec(host, 'before'));
+  return tallyTargets(connections, spec.id, hosts);
+}
+
+export async function tallyTargets(
+  connections: Connections,
+  migration: string,
+  hosts: readonly HostTarget[],
+  skip: readonly string[] = [],
+): Promise<Omit<FreezeOutcome, 'resumed'>> {
+  const skips = skip.length === 0 ? () => false : createTableFilter({ include: skip, exclude: [] });
+  const counts: Record<string, number> = { ...NO_COUNTS };
+  const perHost: Record<string, number> = {};
+  const keys = new Set<string>();
+  for (const target of hosts) {
+    const rows = await connections.host(target).select<{ key: string; database: string; table: string; status: string }>(
+      `SELECT i.sort_key AS key, i.database AS database, i.table AS table, s.status AS status FROM
+         (SELECT sort_key, database, table FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String}) AS i
+       LEFT JOIN (${latestNotesSql('')}) AS s USING (database, table)`,
+      { params: { migration }, doing: 'counting what was proved' },
+    );
+    perHost[target.name] = rows.length;
+    for (const { key, database, table, status } of rows) {
+      keys.add(key);
+      const left = status !== 'RESTORED' && skips({ host: target.name, database, table, zookeeperPath: '', disks: [] });
+      const word = left ? 'SKIPPED' : status === '' ? 'INIT' : status;
+      counts[word] = (counts[word] ?? 0) + 1;
+    }
+  }
+  const replicas = Object.values(perHost).reduce((sum, n) => sum + n, 0);
+  return { replicas, tables: keys.size, counts: counts as unknown as StatusCounts, perHost };
+}
+
+interface PageRow {
+  readonly sort_key: string;
+  readonly database: string;
+  readonly table: string;
+  readonly uuid: string;
+  readonly zookeeper_name: string;
+  readonly zookeeper_path: string;
+  readonly replica_name: string;
+  readonly rows: string;
+  readonly bytes: string;
+  readonly parts: string;
+  readonly attached: number;
+}
+
+/** A page of inventory in its order, with each replica's note in force. All replicas of a table are on one page. */
+export async function loadPage(connections: Connections, input: LoadPageInput): Promise<InventoryPage> {
+  const perHost = await Promise.all(input.hosts.map((target) => loadFromHost(connections, input, target)));
+  const keys = [...new Set(perHost.flatMap((entries) => entries.map(({ key }) => key)))].sort();
+  const taken = keys.slice(0, input.limit);
+  const tables = new Map<string, ReplicatedTable & { replicas: ReplicaEntry[] }>();
+  for (const { key, entry } of perHost.flat()) {
+    if (key > (taken.at(-1) ?? '')) continue;
+    const table = tables.get(key) ?? { key, zookeeperName: entry.zookeeperName, zookeeperPath: entry.zookeeperPath, replicas: [] };
+    table.replicas.push(entry);
+    tables.set(key, table);
+  }
+  const page = taken.flatMap((key) => tables.get(key) ?? []);
+  const last = taken.at(-1);
+  return keys.length > taken.length || perHost.some((entries) => entries.length >= input.limit)
+    ? { tables: page, ...(last === undefined ? {} : { next: last }) }
+    : { tables: page };
+}
+
+async function loadFromHost(
+  connections: Connections,
+  input: LoadPageInput,
+  target: HostTarget,
+): Promise<{ key: string; entry: ReplicaEntry }[]> {
+  const host = connections.host(target);
+  const params = { migration: input.migration, after: input.after ?? '', limit: input.limit };
+  const rows = await host.select<PageRow>(
+    `SELECT sort_key, database, table, toString(uuid) AS uuid, zookeeper_name, zookeeper_path, replica_name, rows, bytes, parts,
+       (database, table) IN (SELECT database, name FROM system.tables) AS attached
+     FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String} AND sort_key > {after:String}
+     ORDER BY sort_key, database, table LIMIT {limit:UInt32} WITH TIES`.replace('ORDER BY sort_key, database, table', 'ORDER BY sort_key'),
+    { params, doing: 'reading a page of the inventory' },
+  );
+  const notes = await host.select<Parameters<typeof noteOfRow>[0]>(
+    latestNotesSql(`AND (database, table) IN (SELECT database, table FROM ${STORE_DATABASE}.inventory
+      WHERE migration = {migration:String} AND sort_key > {after:String} ORDER BY sort_key LIMIT {limit:UInt32} WITH TIES)`),
+    { params, doing: 'reading what was noted of a page' },
+  );
+  const noteOf = new Map(notes.map((row) => [JSON.stringify([row.database, row.table]), noteOfRow(row)]));
+  return rows.map((row) => {
+    const note = noteOf.get(JSON.stringify([row.database, row.table]));
+    const frozen: InventoryReplica = {
+      host: target.name,
+      database: row.database,
+      table: row.table,
+      uuid: row.uuid,
+      zookeeperName: row.zookeeper_name,
+      zookeeperPath: row.zookeeper_path,
+      replicaName: row.replica_name,
+      rows: Number(row.rows),
+      bytes: Number(row.bytes),
+      parts: Number(row.parts),
+    };
+    return {
+      key: row.sort_key,
+      entry: {
+        ...frozen,
+        status: note?.status ?? 'INIT',
+        oldMetadata: note?.oldMetadata ?? 'kept',
+        attached: row.attached === 1,
+        step: note?.step ?? 'none',
+      },
+    };
+  });
+}

@@ -1,0 +1,140 @@
+import type { ClickHouseHost } from '../clickhouse/host';
+import { MigrationError } from '../domain/failure';
+import { type InventoryReplica, type ReplicaRef, replicaLabel } from '../domain/inventory';
+import type { ManifestDifference } from '../domain/manifest';
+import { STORE_DATABASE } from '../clickhouse/store';
+import { sleep } from './deps';
+
+/** What a server says of one replica now. */
+export interface ReplicaState {
+  readonly attached: boolean;
+  readonly uuid: string;
+  /** Below: only of an attached replica. */
+  readonly readonly: boolean;
+  readonly zookeeperPath: string;
+  readonly replicaName: string;
+  readonly queueSize: number;
+  readonly sessionExpired: boolean;
+  /** What the server could not do at its last try at ZooKeeper. */
+  readonly exception: string;
+}
+
+const NOT_ATTACHED: ReplicaState = {
+  attached: false,
+  uuid: '',
+  readonly: true,
+  zookeeperPath: '',
+  replicaName: '',
+  queueSize: 0,
+  sessionExpired: false,
+  exception: '',
+};
+
+interface LookRow {
+  readonly uuid: string;
+  readonly engine: string;
+  readonly is_readonly: number;
+  readonly zookeeper_path: string;
+  readonly replica_name: string;
+  readonly queue_size: number;
+  readonly is_session_expired: number;
+  readonly zookeeper_exception: string;
+}
+
+/** Looks whether the replica is attached, and how it is. An attached one that is no replicated table any more is `TABLE_CHANGED`. */
+export async function lookAtReplica(host: ClickHouseHost, replica: ReplicaRef): Promise<ReplicaState> {
+  const rows = await host.select<LookRow>(
+    `SELECT t.uuid AS uuid, t.engine AS engine, r.is_readonly AS is_readonly, r.zookeeper_path AS zookeeper_path,
+       r.replica_name AS replica_name, r.queue_size AS queue_size, r.is_session_expired AS is_session_expired,
+       r.zookeeper_exception AS zookeeper_exception
+     FROM (SELECT toString(uuid) AS uuid, engine, 1 AS one FROM system.tables WHERE database = {database:String} AND name = {table:String}) AS t
+     LEFT JOIN (SELECT 1 AS one, is_readonly, zookeeper_path, replica_name, queue_size, is_session_expired, zookeeper_exception
+       FROM system.replicas WHERE database = {database:String} AND table = {table:String}) AS r USING (one)`,
+    { params: { database: replica.database, table: replica.table }, doing: `looking at ${replica.database}.${replica.table}` },
+  );
+  const row = rows[0];
+  if (row === undefined) return NOT_ATTACHED;
+  if (!row.engine.startsWith('Replicated') && !row.engine.startsWith('SharedMergeTree')) {
+    throw new MigrationError('TABLE_CHANGED', `${replicaLabel(replica)} is a ${row.engine} table now, and no replicated one`);
+  }
+  return {
+    attached: true,
+    uuid: row.uuid,
+    readonly: row.is_readonly === 1,
+    zookeeperPath: row.zookeeper_path,
+    replicaName: row.replica_name,
+    queueSize: row.queue_size,
+    sessionExpired: row.is_session_expired === 1,
+    exception: row.zookeeper_exception,
+  };
+}
+
+/** Throws `TABLE_CHANGED` when what is attached under the replica's name is not what the inventory froze. */
+export function sameTable(replica: InventoryReplica, state: ReplicaState): void {
+  if (!state.attached) return;
+  const differences = [
+    ['uuid', replica.uuid, state.uuid],
+    ['ZooKeeper path', replica.zookeeperPath, state.zookeeperPath],
+    ['replica name', replica.replicaName, state.replicaName],
+  ].filter(([, frozen, now]) => frozen !== now);
+  if (differences.length === 0) return;
+  const words = differences.map(([what, frozen, now]) => `${what} ${now} (the inventory has ${frozen})`).join(', ');
+  throw new MigrationError('TABLE_CHANGED', `${replicaLabel(replica)} is another table now: ${words}`);
+}
+
+/** Ways to name one side of a comparison of parts. */
+export type PartsSide =
+  | { readonly kind: 'active' }
+  | { readonly kind: 'manifest'; readonly take: string };
+
+/**
+ * Compares two multisets of `(partition_id, rows, hash_of_all_files)` on the server, in one query whatever their size: what `expected`
+ * has and `actual` lacks, and the other way round. Parts without rows are left out, the server drops them by itself.
+ */
+export async function compareParts(
+  host: ClickHouseHost,
+  migration: string,
+  replica: ReplicaRef,
+  expected: PartsSide,
+  actual: PartsSide,
+): Promise<ManifestDifference> {
+  const params: Record<string, string> = { migration, database: replica.database, table: replica.table };
+  const side = (of: PartsSide, weight: number, name: string): string => {
+    const columns = `partition_id, rows, hash_of_all_files, ${weight} AS weight`;
+    if (of.kind === 'active') {
+      return `SELECT ${columns} FROM system.parts WHERE active AND rows > 0 AND database = {database:String} AND table = {table:String}`;
+    }
+    params[name] = of.take;
+    return `SELECT ${columns} FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String} AND database = {database:String}
+      AND table = {table:String} AND take = {${name}:String} AND rows > 0`;
+  };
+  const rows = await host.select<Record<'mp' | 'mr' | 'ep' | 'er', string>>(
+    `SELECT sumIf(n, n > 0) AS mp, sumIf(n * toInt64(rows), n > 0) AS mr, -sumIf(n, n < 0) AS ep, -sumIf(n * toInt64(rows), n < 0) AS er
+     FROM (SELECT partition_id, rows, hash_of_all_files, sum(toInt64(weight)) AS n
+       FROM (${side(expected, 1, 'expected')} UNION ALL ${side(actual, -1, 'actual')})
+       GROUP BY partition_id, rows, hash_of_all_files HAVING n != 0)`,
+    { params, doing: `comparing the parts of ${replica.database}.${replica.table}`, timeoutMs: 300_000 },
+  );
+  const row = rows[0];
+  if (row === undefined) throw new MigrationError('INVARIANT', 'a comparison of parts without an answer');
+  return {
+    missingParts: Number(row.mp),
+    missingRows: Number(row.mr),
+    extraParts: Number(row.ep),
+    extraRows: Number(row.er),
+  };
+}
+
+/** Whether a statement with this id still runs on the server. */
+export async function isRunning(host: ClickHouseHost, queryId: string): Promise<boolean> {
+  const rows = await host.select<{ n: string }>(
+    'SELECT count() AS n FROM system.processes WHERE query_id = {queryId:String}',
+    { params: { queryId }, doing: 'looking for a running statement' },
+  );
+  return Number(rows[0]?.n ?? 0) > 0;
+}
+
+/** Waits until no statement with this id runs on the server any more. */
+export async function waitWhileRunning(host: ClickHouseHost, queryId: string): Promise<void> {
+  for (let pauseMs = 50; await isRunning(host, queryId); pauseMs = Math.min(pauseMs * 2, 2_000)) await sleep(pauseMs);
+}

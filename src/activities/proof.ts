@@ -1,0 +1,92 @@
+import type { ClickHouseHost } from '../clickhouse/host';
+import { STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
+import { MigrationError } from '../domain/failure';
+import { type ReplicaRef, replicaLabel } from '../domain/inventory';
+import { compareManifests, describeDifference, isEqual, type ManifestPart } from '../domain/manifest';
+import type { Connections } from './deps';
+import type { Standing } from './restore';
+import type { RestoreInput } from './types';
+
+/**
+ * The replica equals the first by `(partition_id, rows, hash_of_uncompressed_files)`: compression may differ between replicas. The
+ * digests are compared first; only where they differ are the parts fetched, to say how.
+ */
+export async function proveAgainstFirst(
+  connections: Connections,
+  input: RestoreInput,
+  first: NonNullable<RestoreInput['first']>,
+): Promise<void> {
+  const ours = connections.host(input.host);
+  const theirs = connections.host(first.host);
+  const [mine, other] = await Promise.all([digestOfActive(ours, input.replica), digestOfActive(theirs, first.replica)]);
+  if (mine === other) return;
+  const [mineParts, otherParts] = await Promise.all([activeParts(ours, input.replica), activeParts(theirs, first.replica)]);
+  const difference = compareManifests(otherParts, mineParts, 'hashOfUncompressedFiles');
+  if (isEqual(difference)) return;
+  throw new MigrationError(
+    'PROOF_FAILED',
+    `${replicaLabel(input.replica)} differs from the first replica on ${first.host.name}: ${describeDifference(difference)}`,
+  );
+}
+
+async function digestOfActive(host: ClickHouseHost, replica: ReplicaRef): Promise<string> {
+  const rows = await host.select<{ digest: string; parts: string }>(
+    `SELECT count() AS parts, sum(sipHash64(partition_id, rows, hash_of_uncompressed_files)) AS digest FROM system.parts
+     WHERE active AND rows > 0 AND database = {database:String} AND table = {table:String}`,
+    { params: { database: replica.database, table: replica.table }, doing: `reading the parts of ${replicaLabel(replica)}` },
+  );
+  const row = rows[0];
+  if (row === undefined) throw new MigrationError('INVARIANT', 'a digest without an answer');
+  return `${row.parts} ${row.digest}`;
+}
+
+async function activeParts(host: ClickHouseHost, replica: ReplicaRef): Promise<ManifestPart[]> {
+  const rows = await host.select<Record<'name' | 'partition_id' | 'rows' | 'a' | 'u', string>>(
+    `SELECT name, partition_id, rows, hash_of_all_files AS a, hash_of_uncompressed_files AS u FROM system.parts
+     WHERE active AND database = {database:String} AND table = {table:String}`,
+    { params: { database: replica.database, table: replica.table }, doing: `reading the parts of ${replicaLabel(replica)}` },
+  );
+  return rows.map((row) => ({
+    name: row.name,
+    partitionId: row.partition_id,
+    rows: Number(row.rows),
+    hashOfAllFiles: row.a,
+    hashOfUncompressedFiles: row.u,
+  }));
+}
+
+/** Engines whose merges keep every row. */
+const ROW_KEEPING_ENGINE = 'ReplicatedMergeTree';
+
+/**
+ * The second way of proof, where a server that was killed started with merges on: parts were merged since, so hashes cannot be equal.
+ * It holds only for an engine whose merges keep every row, when each partition has exactly the baseline's rows, and every active part
+ * that the baseline does not know is the outcome of a merge (level above 0). Answers the words to be recorded, or undefined.
+ */
+export async function proveByRows(
+  connections: Connections,
+  input: RestoreInput,
+  note: ReplicaNote,
+  standing: Standing,
+): Promise<string | undefined> {
+  const { migration, replica } = input;
+  if (standing.difference.missingRows !== standing.difference.extraRows || standing.difference.missingParts === 0) return undefined;
+  const host = connections.host(input.host);
+  const params = { migration, database: replica.database, table: replica.table, take: note.baselineTake };
+  const rows = await host.select<{ engine: string; unequal: string; unmerged: string }>(
+    `WITH baseline AS (SELECT partition_id, rows, hash_of_all_files FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String}
+        AND database = {database:String} AND table = {table:String} AND take = {take:String} AND rows > 0),
+      now AS (SELECT partition_id, rows, hash_of_all_files, level FROM system.parts WHERE active AND rows > 0
+        AND database = {database:String} AND table = {table:String})
+     SELECT
+      (SELECT any(engine) FROM system.tables WHERE database = {database:String} AND name = {table:String}) AS engine,
+      (SELECT count() FROM (SELECT partition_id, sum(n) AS d FROM (SELECT partition_id, toInt64(rows) AS n FROM baseline
+        UNION ALL SELECT partition_id, -toInt64(rows) FROM now) GROUP BY partition_id HAVING d != 0)) AS unequal,
+      (SELECT count() FROM now WHERE level = 0 AND (partition_id, rows, hash_of_all_files) NOT IN
+        (SELECT partition_id, rows, hash_of_all_files FROM baseline)) AS unmerged`,
+    { params, doing: `comparing the rows of ${replicaLabel(replica)}`, timeoutMs: 300_000 },
+  );
+  const row = rows[0];
+  if (row?.engine !== ROW_KEEPING_ENGINE || Number(row.unequal) !== 0 || Number(row.unmerged) !== 0) return undefined;
+  return `proved by the rows of each partition: ${standing.difference.missingParts} parts were merged into ${standing.difference.extraParts} since`;
+}

@@ -1,0 +1,86 @@
+import type { ClickHouseHost } from '../clickhouse/host';
+import { statements } from '../clickhouse/sql';
+import { STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
+import { MigrationError } from '../domain/failure';
+import { type ReplicaRef, replicaLabel } from '../domain/inventory';
+import { type Connections, report } from './deps';
+import { send, statementId } from './statement';
+import type { RestoreInput } from './types';
+
+/** Names that lie in `detached/` and are active as well: RESTORE would restore the stale one and leave the real one behind. */
+export async function collisionsInDetached(host: ClickHouseHost, replica: ReplicaRef): Promise<string[]> {
+  const rows = await host.select<{ name: string }>(
+    `SELECT name FROM system.detached_parts WHERE database = {database:String} AND table = {table:String}
+       AND name IN (SELECT name FROM system.parts WHERE active AND database = {database:String} AND table = {table:String})
+     ORDER BY name`,
+    { params: { database: replica.database, table: replica.table }, doing: `looking into detached/ of ${replicaLabel(replica)}` },
+  );
+  return rows.map(({ name }) => name);
+}
+
+/** The prefix of a folder whose ATTACH was cut short: no SQL can name it. */
+const ATTACHING = 'attaching_';
+
+/**
+ * A RESTORE that died in the middle leaves some parts active and the rest in `detached/` under their baseline names, and nothing on the
+ * server says that rows are missing (ClickHouse issue 111628). Attaches those that the baseline names and that are not active, by
+ * `ALTER TABLE … ATTACH PART` on the active replica. Nothing else in `detached/` is touched (invariant 8).
+ *
+ * @returns how many parts were attached
+ * @throws MigrationError `NEEDS_HAND` where a folder must be renamed on the host first
+ */
+export async function repairParts(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<number> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  const missing = await missingParts(host, migration, replica, note.baselineTake);
+  const stuck = missing.filter(({ found }) => found.startsWith(ATTACHING));
+  if (stuck.length > 0) {
+    const commands = stuck.map(({ path, name }) => `mv '${path}' '${path.slice(0, path.lastIndexOf('/'))}/${name}'`).join(' && ');
+    throw new MigrationError('NEEDS_HAND', `${replicaLabel(replica)}: ${stuck.length} part(s) lie in detached/ under a name that SQL cannot attach. On the host: ${commands} ; then retry`);
+  }
+  let attached = 0;
+  for (const { name } of missing) {
+    report({ doing: 'attaching parts of the manifest from detached/', done: attached, total: missing.length });
+    const sent = await send(host, statements.attachPart(replica, name), {
+      queryId: statementId(migration, replica, `attach-part-${name}`),
+      doing: `attaching the part ${name} of ${replicaLabel(replica)}`,
+    });
+    if (sent.end === 'refused') throw sent.error;
+    attached += 1;
+  }
+  return attached;
+}
+
+interface MissingPart {
+  /** The baseline's name. */
+  readonly name: string;
+  /** Its folder's name in `detached/`. */
+  readonly found: string;
+  readonly path: string;
+}
+
+/**
+ * Parts of the baseline that are not active (as many of each content as are missing) and that lie in `detached/` under their own name, or
+ * as `attaching_<name>`.
+ */
+async function missingParts(host: ClickHouseHost, migration: string, replica: ReplicaRef, take: string): Promise<MissingPart[]> {
+  const params = { migration, database: replica.database, table: replica.table, take };
+  return host.select<MissingPart>(
+    `WITH baseline AS (SELECT name, partition_id, rows, hash_of_all_files FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String}
+        AND database = {database:String} AND table = {table:String} AND take = {take:String} AND rows > 0),
+      lying AS (SELECT name AS found, path, if(startsWith(name, '${ATTACHING}'), substring(name, ${ATTACHING.length + 1}), name) AS name
+        FROM system.detached_parts WHERE database = {database:String} AND table = {table:String}),
+      active AS (SELECT partition_id, rows, hash_of_all_files, count() AS n FROM system.parts WHERE active AND rows > 0
+        AND database = {database:String} AND table = {table:String} GROUP BY partition_id, rows, hash_of_all_files),
+      expected AS (SELECT partition_id, rows, hash_of_all_files, count() AS n FROM baseline GROUP BY partition_id, rows, hash_of_all_files)
+     SELECT name, found, path FROM (
+       SELECT b.name AS name, l.found AS found, l.path AS path,
+         row_number() OVER (PARTITION BY b.partition_id, b.rows, b.hash_of_all_files ORDER BY b.name) AS nth,
+         toInt64(e.n) - toInt64(a.n) AS lacking
+       FROM baseline AS b INNER JOIN lying AS l ON b.name = l.name
+       INNER JOIN expected AS e ON (b.partition_id, b.rows, b.hash_of_all_files) = (e.partition_id, e.rows, e.hash_of_all_files)
+       LEFT JOIN active AS a ON (b.partition_id, b.rows, b.hash_of_all_files) = (a.partition_id, a.rows, a.hash_of_all_files))
+     WHERE nth <= lacking ORDER BY name`,
+    { params, doing: `looking for the missing parts of ${replicaLabel(replica)}`, timeoutMs: 300_000 },
+  );
+}

@@ -1,0 +1,176 @@
+import { execa } from 'execa';
+
+import type { ClickHouseHost } from '../clickhouse/host';
+import { statements } from '../clickhouse/sql';
+import { addEvent, readEvents } from '../clickhouse/store';
+import { MigrationError } from '../domain/failure';
+import type { EnsembleSpec, RestartSpec } from '../domain/spec';
+import { type Connections, report, sleep } from './deps';
+import { dropStaleProbes, probeRoot } from './root-probe';
+import type { LocateOutcome, RestartInput, RestartOutcome } from './types';
+
+/** A server counts as younger when the instant of its start, by its own clock, moved by more than this. */
+const BOOT_TOLERANCE_S = 2;
+const COMMAND_OUTPUT_SHOWN = 1_500;
+
+/**
+ * Phase restart, one host: where it is needed, run the restart strategy and wait until the server is back, younger than before, and on
+ * the root it should be on. A host that is on that root already is left alone.
+ */
+export async function restartHost(connections: Connections, input: RestartInput): Promise<RestartOutcome> {
+  const { after, restart } = input;
+  const before = input.host.zookeeper;
+  const host = connections.host(input.host);
+  const answer = (restarted: boolean, note: string): RestartOutcome => ({ restarted, note, at: new Date().toISOString() });
+  await ensureRoot(connections, after, input.zookeeper.digestEnv);
+  if (sameEnsemble(before, after)) return answer(false, 'left alone: its metadata stays where it is, a restart gains nothing');
+  const boot = await bootBeforeRestart(connections, host, input);
+  if (boot === 'moved') return answer(false, `is on ${describe(after)} already`);
+  await runStrategy(host, restart);
+  await waitUntilBack(host, boot, restart);
+  const root = await currentRoot(connections, host, input);
+  if (root === undefined || !sameEnsemble(root, after)) {
+    throw new MigrationError(
+      'WRONG_ROOT',
+      `${input.host.name} was restarted and is on ${root === undefined ? 'neither root' : describe(root)}, not on ${describe(after)}: change its configuration, restart it, then retry`,
+    );
+  }
+  return answer(true, `restarted, now on ${describe(after)}`);
+}
+
+/**
+ * The instant of the server's last start before the restart that this phase asks for; `moved` when it is where it should be already.
+ * A host that is down has nothing to lose by being started: its restart strategy is run, whoever stopped it.
+ */
+async function bootBeforeRestart(connections: Connections, host: ClickHouseHost, input: RestartInput): Promise<number | 'moved'> {
+  if (!(await answers(host))) return Number.NEGATIVE_INFINITY;
+  const now = await currentRoot(connections, host, input);
+  if (now !== undefined && sameEnsemble(now, input.after)) return 'moved';
+  const boot = await bootInstant(host);
+  const asked = await restartAsked(host, input.migration);
+  if (asked !== undefined) return asked;
+  await addEvent(host, input.migration, 'restart', { boot });
+  return boot;
+}
+
+/** Whether the server answers, asked a few times. A refusal (wrong password) is an answer, and final. */
+async function answers(host: ClickHouseHost): Promise<boolean> {
+  for (let attempt = 1; attempt <= 4; attempt += 1) {
+    try {
+      await bootInstant(host);
+      return true;
+    } catch (error) {
+      if (!(error instanceof MigrationError) || error.type !== 'HOST_UNREACHABLE') throw error;
+      report({ doing: `${host.name} does not answer` });
+      await sleep(attempt * 500);
+    }
+  }
+  return false;
+}
+
+function sameEnsemble(a: EnsembleSpec, b: EnsembleSpec): boolean {
+  return a.connect === b.connect && a.root === b.root;
+}
+
+function describe(ensemble: EnsembleSpec): string {
+  return `${ensemble.connect}${ensemble.root === '' ? '/' : ensemble.root}`;
+}
+
+async function currentRoot(connections: Connections, host: ClickHouseHost, input: RestartInput): Promise<EnsembleSpec | undefined> {
+  report({ doing: 'looking which root it is on' });
+  await dropStaleProbes(host);
+  return probeRoot(connections, host, [input.after, input.host.zookeeper], input.zookeeper.digestEnv);
+}
+
+/** A server does not make its own root: it must be there before the first start on it. */
+async function ensureRoot(connections: Connections, ensemble: EnsembleSpec, digestEnv: string | undefined): Promise<void> {
+  if (ensemble.root === '') return;
+  const top = await connections.zookeeper({ connect: ensemble.connect, root: '' }, digestEnv);
+  await top.ensurePath(ensemble.root);
+}
+
+/** The instant of the server's start that an earlier try of this migration noted before it asked for a restart. */
+async function restartAsked(host: ClickHouseHost, migration: string): Promise<number | undefined> {
+  const events = await readEvents(host, migration);
+  const boot = events.filter(({ kind }) => kind === 'restart').at(-1)?.data['boot'];
+  return typeof boot === 'number' ? boot : undefined;
+}
+
+/** Seconds since 1970 at the server's start, by the server's own clock: another clock plays no part. */
+async function bootInstant(host: ClickHouseHost): Promise<number> {
+  const rows = await host.select<{ boot: number | string }>('SELECT toInt64(toUnixTimestamp(now())) - toInt64(uptime()) AS boot', {
+    doing: 'asking how long it has been up',
+    timeoutMs: 10_000,
+  });
+  const boot = Number(rows[0]?.boot);
+  if (!Number.isFinite(boot)) throw new MigrationError('UNKNOWN', `${host.name} does not say how long it has been up`);
+  return boot;
+}
+
+async function runStrategy(host: ClickHouseHost, restart: RestartSpec): Promise<void> {
+  if (restart.reconfigure !== undefined) await runCommand(host.name, 'reconfigure', restart.reconfigure, restart.timeoutMs);
+  const { strategy } = restart;
+  switch (strategy.kind) {
+    case 'command':
+      await runCommand(host.name, 'restart', strategy.command, restart.timeoutMs);
+      return;
+    case 'sql':
+      report({ doing: 'SYSTEM SHUTDOWN' });
+      // The server may go before it answers: whether it went is seen by its age.
+      await host.run(statements.shutdown(), { doing: 'shutting down' }).catch((error: unknown) => {
+        if (!(error instanceof MigrationError) || error.type !== 'HOST_UNREACHABLE') throw error;
+      });
+      return;
+    case 'manual':
+      return;
+    case 'none':
+      throw new MigrationError('RESTART_FAILED', `${host.name} has to move, and its restart strategy is none`);
+    default:
+      return strategy satisfies never;
+  }
+}
+
+/** Runs a command of the spec: an argument vector, no shell. Its output is in the error. */
+async function runCommand(host: string, what: string, command: readonly string[], timeoutMs: number): Promise<void> {
+  const [file, ...args] = command;
+  if (file === undefined) throw new MigrationError('INVARIANT', `an empty ${what} command`);
+  report({ doing: `${what}: ${command.join(' ')}` });
+  const result = await execa(file, args, { reject: false, timeout: timeoutMs, stdin: 'ignore', all: true, forceKillAfterDelay: 5_000 });
+  if (!result.failed) return;
+  const output = (result.all ?? '').trim().slice(-COMMAND_OUTPUT_SHOWN);
+  const how = result.timedOut ? `did not end in ${timeoutMs} ms` : (result.shortMessage ?? `ended with ${String(result.exitCode)}`);
+  throw new MigrationError('RESTART_FAILED', `${host}: the ${what} command failed: ${how}${output === '' ? '' : `\n${output}`}`);
+}
+
+async function waitUntilBack(host: ClickHouseHost, boot: number, restart: RestartSpec): Promise<void> {
+  const manual = restart.strategy.kind === 'manual';
+  const words = manual
+    ? `restart ${host.name} by hand now, on its new root; it is waited for`
+    : `waiting until ${host.name} is back`;
+  const end = Date.now() + restart.timeoutMs;
+  for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 1.5, 2_000)) {
+    report({ doing: words, ...(manual ? { waiting: words } : {}) });
+    const now = await bootInstant(host).catch((error: unknown) => {
+      if (error instanceof MigrationError && error.kind !== 'final') return undefined;
+      throw error;
+    });
+    if (now !== undefined && now > boot + BOOT_TOLERANCE_S) return;
+    if (Date.now() > end) {
+      throw new MigrationError(
+        'RESTART_FAILED',
+        now === undefined
+          ? `${host.name} did not come back in ${restart.timeoutMs} ms`
+          : `${host.name} answers, but was not restarted: it is as old as before`,
+      );
+    }
+    await sleep(pauseMs);
+  }
+}
+
+/** Where a host keeps its metadata now, seen, not assumed. */
+export async function locateHost(connections: Connections, input: RestartInput): Promise<LocateOutcome> {
+  if (sameEnsemble(input.host.zookeeper, input.after)) return { on: 'before' };
+  const now = await currentRoot(connections, connections.host(input.host), input);
+  if (now === undefined) return { on: 'elsewhere' };
+  return { on: sameEnsemble(now, input.after) ? 'after' : 'before' };
+}

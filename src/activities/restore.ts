@@ -1,0 +1,225 @@
+import { CODES } from '../clickhouse/errors';
+import { statements } from '../clickhouse/sql';
+import { readNote, type ReplicaNote } from '../clickhouse/store';
+import { MigrationError } from '../domain/failure';
+import { replicaLabel } from '../domain/inventory';
+import { describeDifference, isEqual, type ManifestDifference } from '../domain/manifest';
+import { type Connections, ensembleOf, report, sleep, stopIfCancelled } from './deps';
+import { updateOf } from './detach';
+import { ensureAttached } from './attach';
+import { collisionsInDetached, repairParts } from './repair';
+import { compareParts, lookAtReplica, waitWhileRunning } from './look';
+import { proveByRows, proveAgainstFirst } from './proof';
+import { send, statementId } from './statement';
+import type { ReplicaOutcome, RestoreInput } from './types';
+
+/** How long a replica may stand without any progress after its RESTORE before it is said not to have caught up. */
+const NO_PROGRESS_LIMIT_MS = 120_000;
+
+/** What is known of a replica's data against its baseline, and of its registration in ZooKeeper. */
+export interface Standing {
+  readonly difference: ManifestDifference;
+  readonly registered: boolean;
+  /** Active parts that ZooKeeper does not list, and the other way round. */
+  readonly unlisted: number;
+  readonly readonly: boolean;
+  readonly queueSize: number;
+  readonly active: number;
+}
+
+/**
+ * Phase restore, one replica: `SYSTEM RESTORE REPLICA`, then proof. RESTORED means that the multiset of its parts equals its baseline,
+ * that exactly these parts are registered in ZooKeeper at the expected path, and that it is writable. Nothing else means it: no answer
+ * of the statement, no "replica path is present", no empty answer.
+ *
+ * Source: https://clickhouse.com/docs/sql-reference/statements/system#restore-replica
+ */
+export async function restoreReplica(connections: Connections, input: RestoreInput): Promise<ReplicaOutcome> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  let note = await readNote(host, migration, replica);
+  if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
+  await ensureAttached(connections, input);
+  await waitWhileRunning(host, statementId(migration, replica, 'restore'));
+  let standing = await look(connections, input, note);
+  if (note.status === 'RESTORED' && standing.registered) return { updates: [updateOf(replica, note)] };
+  if (!standing.registered) {
+    note = await restore(connections, input, note, standing);
+    standing = await look(connections, input, note);
+  }
+  standing = await settle(connections, input, note, standing);
+  const words: string[] = [];
+  if (!isEqual(standing.difference) && standing.difference.missingParts > 0) {
+    const repaired = await repairParts(connections, input, note);
+    if (repaired > 0) words.push(`repaired: ${repaired} parts attached from detached/ by the saved manifest`);
+    standing = await settle(connections, input, note, await look(connections, input, note));
+  }
+  const proof = await prove(connections, input, note, standing);
+  if (proof !== undefined) words.push(proof);
+  note = { ...note, seq: note.seq + 1, status: 'RESTORED', step: 'restored' };
+  await connections.notes(input.host).write(migration, replica, note);
+  if (input.alone) await host.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
+  return { updates: [updateOf(replica, note, words.length === 0 ? undefined : words.join('; '))] };
+}
+
+/** Looks at data and registration together. */
+export async function look(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<Standing> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  const zookeeper = await connections.zookeeper(
+    ensembleOf(input.host, input.zookeeper, replica.zookeeperName),
+    input.zookeeper.digestEnv,
+  );
+  const node = `${replica.zookeeperPath}/replicas/${replica.replicaName}`;
+  const [state, difference, listed, rows] = await Promise.all([
+    lookAtReplica(host, replica),
+    compareParts(host, migration, replica, { kind: 'manifest', take: note.baselineTake }, { kind: 'active' }),
+    zookeeper.children(`${node}/parts`),
+    host.select<{ name: string }>('SELECT name FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}', {
+      params: { database: replica.database, table: replica.table },
+      doing: `listing the parts of ${replicaLabel(replica)}`,
+    }),
+  ]);
+  const active = new Set(rows.map(({ name }) => name));
+  const inZooKeeper = new Set(listed ?? []);
+  const unlisted = [...active].filter((name) => !inZooKeeper.has(name)).length + [...inZooKeeper].filter((name) => !active.has(name)).length;
+  return {
+    difference,
+    registered: listed !== undefined || (await zookeeper.exists(node)) !== undefined,
+    unlisted,
+    readonly: state.readonly,
+    queueSize: state.queueSize,
+    active: active.size,
+  };
+}
+
+async function restore(
+  connections: Connections,
+  input: RestoreInput,
+  before: ReplicaNote,
+  standing: Standing,
+): Promise<ReplicaNote> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  if (!standing.readonly) {
+    throw new MigrationError('REPLICA_LIVE', `${replicaLabel(replica)} is not readonly, and has no node at ${replica.zookeeperPath}`);
+  }
+  const collisions = await collisionsInDetached(host, replica);
+  if (collisions.length > 0) {
+    throw new MigrationError(
+      'DETACHED_COLLISION',
+      `${replicaLabel(replica)}: detached/ holds parts with the names of active ones (${collisions.slice(0, 5).join(', ')}${collisions.length > 5 ? ', …' : ''}); RESTORE would take them instead: move them away, then retry`,
+    );
+  }
+  const note: ReplicaNote = { ...before, seq: before.seq + 1, status: 'ZK_CLEANED', step: 'restoring' };
+  await connections.notes(input.host).write(migration, replica, note);
+  await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+  const sent = await connections.slots.run(`restore ${input.host.name}`, input.limit, async () => {
+    stopIfCancelled();
+    report({ doing: 'RESTORE REPLICA', done: 0, total: note.parts });
+    const watching = watchProgress(connections, input, note);
+    try {
+      return await send(host, statements.restore(replica), {
+        queryId: statementId(migration, replica, 'restore'),
+        doing: `restoring ${replicaLabel(replica)}`,
+      });
+    } finally {
+      watching.stop();
+    }
+  });
+  // "Replica path is present" says nothing of the parts: what is there is looked at next (engine facts, ClickHouse issue 111628).
+  if (sent.end === 'refused' && sent.code !== CODES.BAD_ARGUMENTS) throw sent.error;
+  const node = await look(connections, input, note);
+  if (!node.registered) {
+    if (sent.end === 'refused') throw new MigrationError('UNKNOWN', sent.error.message, { cause: sent.error });
+    throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)}: RESTORE ended and left no node at ${replica.zookeeperPath}`);
+  }
+  return note;
+}
+
+const PROGRESS_EVERY_MS = 2_000;
+
+/** Tells the true progress while RESTORE runs: parts registered in ZooKeeper against parts expected. */
+function watchProgress(connections: Connections, input: RestoreInput, note: ReplicaNote): { stop: () => void } {
+  const { replica } = input;
+  const timer = setInterval(() => {
+    void (async () => {
+      const ensemble = ensembleOf(input.host, input.zookeeper, replica.zookeeperName);
+      const zookeeper = await connections.zookeeper(ensemble, input.zookeeper.digestEnv);
+      const parts = await zookeeper.exists(`${replica.zookeeperPath}/replicas/${replica.replicaName}/parts`);
+      report({ doing: 'RESTORE REPLICA', done: parts?.numChildren ?? 0, total: note.parts });
+    })().catch(() => {
+      report({ doing: 'RESTORE REPLICA; ZooKeeper does not answer the worker', total: note.parts });
+    });
+  }, PROGRESS_EVERY_MS);
+  return {
+    stop: () => {
+      clearInterval(timer);
+    },
+  };
+}
+
+/** Waits while the replica still gets nearer to its baseline: parts come, the queue empties, it becomes writable. */
+async function settle(connections: Connections, input: RestoreInput, note: ReplicaNote, from: Standing): Promise<Standing> {
+  let standing = from;
+  let best = progressOf(standing);
+  let since = Date.now();
+  for (let pauseMs = 20; !isSettled(standing, input.writable); pauseMs = Math.min(pauseMs * 1.5, 2_000)) {
+    // Nothing is on its way any more, yet parts are missing: waiting longer brings none.
+    if (standing.queueSize === 0 && !standing.readonly && Date.now() - since > QUIET_MS) return standing;
+    if (Date.now() - since > NO_PROGRESS_LIMIT_MS) return standing;
+    report({ doing: 'catching up', done: standing.active, total: note.parts });
+    await sleep(pauseMs);
+    standing = await look(connections, input, note);
+    const progress = progressOf(standing);
+    if (progress > best) {
+      best = progress;
+      since = Date.now();
+    }
+  }
+  return standing;
+}
+
+/** A replica with an empty queue that stays short of parts for this long has all that it gets by itself. */
+const QUIET_MS = 3_000;
+
+function progressOf(standing: Standing): number {
+  return standing.active - standing.queueSize - standing.unlisted + (standing.readonly ? 0 : 1);
+}
+
+function isSettled(standing: Standing, writable: 'required' | 'report'): boolean {
+  const active = !standing.readonly || writable === 'report';
+  return active && standing.queueSize === 0 && standing.unlisted === 0 && isEqual(standing.difference);
+}
+
+/** Throws unless the replica is proved; answers what has to be said beside it. */
+async function prove(
+  connections: Connections,
+  input: RestoreInput,
+  note: ReplicaNote,
+  standing: Standing,
+): Promise<string | undefined> {
+  const label = replicaLabel(input.replica);
+  const words: string[] = [];
+  if (!isEqual(standing.difference)) {
+    const byRows = await proveByRows(connections, input, note, standing);
+    if (byRows === undefined) {
+      throw new MigrationError('PROOF_FAILED', `${label} is not restored: ${describeDifference(standing.difference)}, against its baseline`, {
+        details: { ...standing.difference },
+      });
+    }
+    words.push(byRows);
+  }
+  if (standing.unlisted > 0) {
+    throw new MigrationError('PROOF_FAILED', `${label}: ${standing.unlisted} parts differ between the server and ZooKeeper's record of it`);
+  }
+  if (standing.queueSize > 0) {
+    throw new MigrationError('NOT_CAUGHT_UP', `${label} has not caught up: ${standing.queueSize} entries in its queue`);
+  }
+  if (standing.readonly && input.writable === 'required') {
+    throw new MigrationError('NOT_CAUGHT_UP', `${label} has its parts, but is still readonly`);
+  }
+  if (standing.readonly) words.push('it is readonly (verify.writable: report)');
+  if (input.first !== undefined) await proveAgainstFirst(connections, input, input.first);
+  return words.length === 0 ? undefined : words.join('; ');
+}

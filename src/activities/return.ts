@@ -1,0 +1,100 @@
+import { statements } from '../clickhouse/sql';
+import { readNote, type ReplicaNote } from '../clickhouse/store';
+import { MigrationError } from '../domain/failure';
+import { type InventoryReplica, replicaLabel } from '../domain/inventory';
+import { attachReplica, ensureAttached } from './attach';
+import { type Connections, ensembleOf, report, sleep } from './deps';
+import { updateOf } from './detach';
+import { targetOf } from './elect';
+import { lookAtReplica } from './look';
+import type { AttachInput, CleanInput, ReplicaOutcome } from './types';
+
+const ACTIVE_WITHIN_MS = 60_000;
+const SYNC_TIMEOUT_MS = 600_000;
+
+/**
+ * Abort, one replica: no table is left detached. Where its nodes are still in ZooKeeper it is attached and active again (INIT); where
+ * they are gone it is attached readonly, its baseline saved (ZK_CLEANED), and has to be restored and proved like any other.
+ */
+export async function reattachReplica(connections: Connections, input: AttachInput): Promise<ReplicaOutcome> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  const note = await readNote(host, migration, replica);
+  if (note.status === 'RESTORED') {
+    await ensureAttached(connections, input);
+    return { updates: [updateOf(replica, note)] };
+  }
+  if (note.step === 'restoring' || note.step === 'repairing' || note.step === 'baseline') {
+    await ensureAttached(connections, input);
+    return { updates: [updateOf(replica, note)] };
+  }
+  const zookeeper = await connections.zookeeper(ensembleOf(input.host, input.zookeeper, replica.zookeeperName), input.zookeeper.digestEnv);
+  if ((await zookeeper.exists(`${replica.zookeeperPath}/replicas/${replica.replicaName}`)) === undefined) {
+    return withoutNodes(connections, input, note);
+  }
+  await ensureAttached(connections, input);
+  await untilActive(connections, input);
+  await host.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
+  return { updates: [updateOf(replica, await noteReturned(connections, input, note))] };
+}
+
+/** Its nodes are gone, by our hand or another's: it takes the way of a cleaned replica from here. */
+async function withoutNodes(connections: Connections, input: AttachInput, note: ReplicaNote): Promise<ReplicaOutcome> {
+  const { migration, replica } = input;
+  if (note.status === 'INIT' && note.detachTake === '') {
+    // Never touched by this migration: as it was is how it stays.
+    await ensureAttached(connections, input);
+    return { updates: [updateOf(replica, note)] };
+  }
+  if (note.status !== 'ZK_CLEANED') {
+    const cleaned: ReplicaNote = { ...note, seq: note.seq + 1, status: 'ZK_CLEANED', step: 'cleaned', oldMetadata: 'deleted' };
+    await connections.notes(input.host).write(migration, replica, cleaned);
+  }
+  return attachReplica(connections, input);
+}
+
+async function noteReturned(connections: Connections, input: AttachInput, note: ReplicaNote): Promise<ReplicaNote> {
+  if (note.status === 'INIT' && note.step !== 'manifest') return note;
+  const returned: ReplicaNote = { ...note, seq: note.seq + 1, status: 'INIT', step: 'returned', baselineTake: '' };
+  await connections.notes(input.host).write(input.migration, input.replica, returned);
+  return returned;
+}
+
+async function untilActive(connections: Connections, input: AttachInput): Promise<void> {
+  const host = connections.host(input.host);
+  const end = Date.now() + ACTIVE_WITHIN_MS;
+  while ((await lookAtReplica(host, input.replica)).readonly) {
+    if (Date.now() > end) return;
+    report({ doing: 'waiting until it is active again' });
+    await sleep(200);
+  }
+}
+
+/**
+ * Takes a table back before anything of it was deleted: an INSERT reached one replica between the others' DETACH and its own. All are
+ * attached, catch up with each other, and can be detached again.
+ */
+export async function returnTable(connections: Connections, input: CleanInput): Promise<ReplicaOutcome> {
+  const attachInput = (replica: InventoryReplica): AttachInput => ({
+    migration: input.migration,
+    host: targetOf(input.hosts, replica.host),
+    replica,
+    zookeeper: input.zookeeper,
+    limit: input.limit,
+  });
+  await Promise.all(input.table.replicas.map((replica) => ensureAttached(connections, attachInput(replica))));
+  for (const replica of input.table.replicas) {
+    await untilActive(connections, attachInput(replica));
+    const host = connections.host(targetOf(input.hosts, replica.host));
+    report({ doing: `SYSTEM SYNC REPLICA on ${replica.host}` });
+    await host.run(statements.sync(replica), { doing: `letting ${replicaLabel(replica)} catch up`, timeoutMs: SYNC_TIMEOUT_MS });
+  }
+  const updates = await Promise.all(
+    input.table.replicas.map(async (replica) => {
+      const note = await readNote(connections.host(targetOf(input.hosts, replica.host)), input.migration, replica);
+      if (note.step === 'cleaning') throw new MigrationError('INVARIANT', `${replicaLabel(replica)}: its nodes are being deleted, it cannot go back`);
+      return updateOf(replica, await noteReturned(connections, attachInput(replica), note));
+    }),
+  );
+  return { updates };
+}

@@ -1,0 +1,46 @@
+import type { ClickHouseHost } from '../clickhouse/host';
+import { CODES, clickHouseCode } from '../clickhouse/errors';
+import { fnv1a64, type ReplicaRef, replicaId } from '../domain/inventory';
+import { MigrationError } from '../domain/failure';
+import { waitWhileRunning } from './look';
+
+/** Statements may take long (a table of 100,000 parts is restored in minutes): as long as the server works on one, it is waited for. */
+const STATEMENT_TIMEOUT_MS = 6 * 3_600_000;
+
+/** The id of a statement: the same for every try of one step, so that one that still runs is found, not doubled (invariant 7). */
+export function statementId(migration: string, replica: ReplicaRef, step: string): string {
+  return `ch-zk-migrate-${fnv1a64(migration)}-${step}-${fnv1a64(replicaId(replica))}`;
+}
+
+/** How a statement ended, as far as the sender knows. */
+export type StatementEnd =
+  | { readonly end: 'answered' }
+  /** The server answered with an error: nothing is said yet of what it did before. */
+  | { readonly end: 'refused'; readonly error: MigrationError; readonly code: number }
+  /** The reply was lost, or another try of the same step was found running and waited for. Look, then decide. */
+  | { readonly end: 'unknown'; readonly error: MigrationError };
+
+/**
+ * Sends a statement that changes something, once. Whatever the answer, the caller looks at the world afterwards: neither an error nor
+ * a lost reply says whether it was done.
+ *
+ * @throws MigrationError `HOST_UNREACHABLE` when the server cannot be asked either whether the statement still runs
+ */
+export async function send(
+  host: ClickHouseHost,
+  sql: string,
+  options: { readonly queryId: string; readonly doing: string },
+): Promise<StatementEnd> {
+  try {
+    await host.run(sql, { ...options, timeoutMs: STATEMENT_TIMEOUT_MS });
+    return { end: 'answered' };
+  } catch (error) {
+    if (!(error instanceof MigrationError)) throw error;
+    const code = clickHouseCode(error);
+    if (code === undefined || code === CODES.QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING || code === CODES.TIMEOUT_EXCEEDED) {
+      await waitWhileRunning(host, options.queryId);
+      return { end: 'unknown', error };
+    }
+    return { end: 'refused', error, code };
+  }
+}

@@ -1,0 +1,206 @@
+import type { InventoryPage, InventoryReplica, ReplicaEntry, ReplicaRef, ReplicatedTable } from '../domain/inventory';
+import type { EnsembleSpec, HostSpec, MigrationSpec, RestartSpec, TlsSpec } from '../domain/spec';
+import type { OldMetadata, ReplicaStatus, StatusCounts } from '../domain/status';
+import type { PlanEstimate, PlannedHost } from '../domain/plan';
+import type { Finding } from '../domain/summary';
+
+/** How a worker reaches one host: no secret, only the name of the variable that holds it. */
+export interface HostTarget {
+  readonly name: string;
+  readonly url: string;
+  readonly user: string;
+  readonly passwordEnv?: string;
+  readonly tls?: TlsSpec;
+  /** Where its metadata is expected now. */
+  readonly zookeeper: EnsembleSpec;
+}
+
+/** How a worker reaches ZooKeeper. */
+export interface ZooKeeperTarget {
+  readonly digestEnv?: string;
+  readonly auxiliary: Readonly<Record<string, EnsembleSpec>>;
+}
+
+/** What an activity saw of one replica: the history's record, from which the status file is derived. */
+export interface ReplicaUpdate extends ReplicaRef {
+  readonly status: ReplicaStatus;
+  readonly rows?: number;
+  readonly parts?: number;
+  readonly oldMetadata?: OldMetadata;
+  /** What was found or mended on the way, in words. */
+  readonly note?: string;
+  /** ISO 8601, UTC, by the worker's clock. */
+  readonly at: string;
+}
+
+/** Every activity that works on replicas answers with this. */
+export interface ReplicaOutcome {
+  readonly updates: readonly ReplicaUpdate[];
+}
+
+export interface PreflightInput {
+  readonly spec: MigrationSpec;
+  /** A dry run wants the plan too, in pieces that fit into a payload: so many tables from this one on. */
+  readonly page?: { readonly offset: number; readonly limit: number };
+}
+
+export interface PreflightOutcome {
+  readonly replicas: number;
+  readonly tables: number;
+  readonly rows: number;
+  readonly bytes: number;
+  readonly parts: number;
+  readonly refusals: readonly Finding[];
+  readonly refusalsTotal: number;
+  readonly warnings: readonly Finding[];
+  readonly warningsTotal: number;
+  /** Replicas per host. */
+  readonly perHost: Readonly<Record<string, number>>;
+  /** True when the hosts' own tables know this migration already: it goes on from what they say. */
+  readonly known: boolean;
+  /** The piece of the plan that was asked for, without its statements (they follow from the rest). */
+  readonly plan?: { readonly hosts: readonly PlannedHost[]; readonly estimate: PlanEstimate; readonly next?: number };
+}
+
+export interface FreezeOutcome {
+  readonly replicas: number;
+  readonly tables: number;
+  readonly counts: StatusCounts;
+  readonly perHost: Readonly<Record<string, number>>;
+  readonly resumed: boolean;
+}
+
+export interface LoadPageInput {
+  readonly migration: string;
+  /** All hosts of the spec, or one where only that host's replicas are wanted. */
+  readonly hosts: readonly HostTarget[];
+  readonly after?: string;
+  /** Tables at the most. */
+  readonly limit: number;
+}
+
+export interface DetachInput {
+  readonly migration: string;
+  readonly host: HostTarget;
+  readonly replica: InventoryReplica;
+  /** Statements of this kind at a time on this host. */
+  readonly limit: number;
+}
+
+export interface CleanInput {
+  readonly migration: string;
+  readonly hosts: readonly HostTarget[];
+  readonly table: ReplicatedTable;
+  readonly zookeeper: ZooKeeperTarget;
+  readonly allowMissingReplicas: readonly string[];
+  readonly limit: number;
+  /**
+   * `delete`: behind the barrier, before the restart. `keep`: only the barrier, the old nodes stay. `delete-old`: after all is proved
+   * at the new place, the old nodes go (`clean: after-verify`).
+   */
+  readonly keep: 'delete' | 'keep' | 'delete-old';
+}
+
+export interface RestartInput {
+  readonly migration: string;
+  readonly host: HostTarget;
+  readonly after: EnsembleSpec;
+  readonly restart: RestartSpec;
+  readonly zookeeper: ZooKeeperTarget;
+}
+
+export interface RestartOutcome {
+  readonly restarted: boolean;
+  /** Why it was left alone, or what was done. */
+  readonly note: string;
+  readonly at: string;
+}
+
+export interface LocateOutcome {
+  readonly on: 'before' | 'after' | 'elsewhere';
+}
+
+export interface AttachInput extends DetachInput {
+  readonly zookeeper: ZooKeeperTarget;
+}
+
+export interface ElectInput {
+  readonly migration: string;
+  readonly hosts: readonly HostTarget[];
+  readonly table: ReplicatedTable;
+  readonly zookeeper: ZooKeeperTarget;
+}
+
+export interface ElectOutcome {
+  /** The host whose replica is restored first. */
+  readonly first: string;
+  readonly note?: string;
+}
+
+export interface RestoreInput {
+  readonly migration: string;
+  readonly host: HostTarget;
+  readonly replica: InventoryReplica;
+  /** The first replica, for the others: it was proved before they started. */
+  readonly first?: { readonly host: HostTarget; readonly replica: InventoryReplica };
+  readonly zookeeper: ZooKeeperTarget;
+  readonly writable: 'required' | 'report';
+  readonly limit: number;
+  /** The table has this replica alone: its merges start again with its proof. */
+  readonly alone: boolean;
+}
+
+export interface MergesInput {
+  readonly hosts: readonly HostTarget[];
+  readonly table: ReplicatedTable;
+}
+
+export interface MirrorInput {
+  readonly migration: string;
+  readonly statusFile: string;
+}
+
+export interface MirrorOutcome {
+  readonly written: boolean;
+  readonly error?: string;
+}
+
+export interface FinishInput {
+  readonly migration: string;
+  readonly hosts: readonly HostTarget[];
+  /** Whether the hosts' replicas are let go of, so that another migration may hold them. */
+  readonly release: 'completed' | 'aborted' | 'no';
+  /** Globs on `database.table` that somebody chose to leave out: counted as SKIPPED. */
+  readonly skip: readonly string[];
+}
+
+export interface FinishOutcome {
+  readonly counts: StatusCounts;
+  /** What lies in `detached/` of the migration's tables, named by no manifest: left alone, and listed (bounded). */
+  readonly leftovers: readonly { readonly host: string; readonly db: string; readonly table: string; readonly parts: number; readonly names: readonly string[] }[];
+  readonly leftoversTotal: number;
+}
+
+/** The activities as a workflow sees them. */
+export interface Activities {
+  preflight(input: PreflightInput): Promise<PreflightOutcome>;
+  freezeInventory(input: PreflightInput): Promise<FreezeOutcome>;
+  loadPage(input: LoadPageInput): Promise<InventoryPage>;
+  detachReplica(input: DetachInput): Promise<ReplicaOutcome>;
+  cleanTable(input: CleanInput): Promise<ReplicaOutcome>;
+  restartHost(input: RestartInput): Promise<RestartOutcome>;
+  attachReplica(input: AttachInput): Promise<ReplicaOutcome>;
+  electFirst(input: ElectInput): Promise<ElectOutcome>;
+  restoreReplica(input: RestoreInput): Promise<ReplicaOutcome>;
+  startMerges(input: MergesInput): Promise<void>;
+  /** Where a host keeps its metadata now. */
+  locateHost(input: RestartInput): Promise<LocateOutcome>;
+  /** Attaches all replicas of a table that was not cleaned yet, and lets them catch up with each other. */
+  returnTable(input: CleanInput): Promise<ReplicaOutcome>;
+  /** Abort: attaches the replica where its nodes are; answers INIT when it is active again, ZK_CLEANED when it must be restored. */
+  reattachReplica(input: AttachInput): Promise<ReplicaOutcome>;
+  mirrorStatus(input: MirrorInput): Promise<MirrorOutcome>;
+  finishMigration(input: FinishInput): Promise<FinishOutcome>;
+}
+
+export type { HostSpec, ReplicaEntry };

@@ -1,0 +1,127 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { Command, CommanderError } from 'commander';
+
+import { addGlobalOptions, EXIT, reportError } from './cli/common';
+
+interface Entry {
+  readonly name: string;
+  readonly usage: string;
+  readonly summary: string;
+  /** Whether it talks to Temporal. */
+  readonly temporal: boolean;
+  readonly load: () => Promise<Command>;
+}
+
+/** A command's module is loaded when its name is on the command line, so that `--help` is quick. */
+const COMMANDS: readonly Entry[] = [
+  { name: 'plan', usage: '<spec>', summary: 'what would happen, host by host, statement by statement; changes nothing', temporal: false, load: async () => (await import('./cli/plan.js')).planCommand() },
+  { name: 'start', usage: '<spec>', summary: 'a dry run as a workflow, or with --execute the migration', temporal: true, load: async () => (await import('./cli/start.js')).startCommand() },
+  { name: 'watch', usage: '<id>', summary: 'live: phase, bars, rate, ETA, the reason for waiting, last failures', temporal: true, load: async () => (await import('./cli/watch.js')).watchCommand() },
+  { name: 'status', usage: '<id>', summary: 'one look, also for an ended migration', temporal: true, load: async () => (await import('./cli/status.js')).statusCommand() },
+  { name: 'pause', usage: '<id>', summary: 'nothing new starts, running statements finish', temporal: true, load: async () => (await import('./cli/pause.js')).pauseCommand() },
+  { name: 'resume', usage: '<id>', summary: 'lifts a pause', temporal: true, load: async () => (await import('./cli/resume.js')).resumeCommand() },
+  { name: 'approve', usage: '<id> <phase>', summary: 'lets one gate through', temporal: true, load: async () => (await import('./cli/approve.js')).approveCommand() },
+  { name: 'set', usage: '<id> <key=value...>', summary: 'changes a limit while it runs', temporal: true, load: async () => (await import('./cli/set.js')).setCommand() },
+  { name: 'retry', usage: '<id>', summary: 'resumes a failed migration; proved work is not repeated', temporal: true, load: async () => (await import('./cli/retry.js')).retryCommand() },
+  { name: 'abort', usage: '<id>', summary: 'stops, and leaves no table detached', temporal: true, load: async () => (await import('./cli/abort.js')).abortCommand() },
+  { name: 'list', usage: '', summary: 'migrations known to the Temporal server', temporal: true, load: async () => (await import('./cli/list.js')).listCommand() },
+  { name: 'export', usage: '<id>', summary: 'the YAML status file, from history', temporal: true, load: async () => (await import('./cli/export.js')).exportCommand() },
+  { name: 'report', usage: '<id>', summary: 'one self-contained HTML page', temporal: true, load: async () => (await import('./cli/report.js')).reportCommand() },
+  { name: 'doctor', usage: '<spec>', summary: 'what is reachable, with which rights and versions, and what to fix', temporal: true, load: async () => (await import('./cli/doctor.js')).doctorCommand() },
+  { name: 'worker', usage: '[spec]', summary: 'runs a worker', temporal: true, load: async () => (await import('./cli/worker.js')).workerCommand() },
+  { name: 'dev', usage: '<command>', summary: 'the embedded stack: Temporal, ZooKeeper, ClickHouse hosts', temporal: false, load: async () => (await import('./cli/dev.js')).devCommand() },
+  { name: 'demo', usage: '', summary: 'a whole migration on the embedded stack, proved', temporal: false, load: async () => (await import('./cli/demo.js')).demoCommand() },
+];
+
+const GLOBAL_VALUES = ['--address', '--namespace', '--profile'];
+
+async function main(argv: readonly string[]): Promise<number> {
+  endQuietlyWhenNobodyReads();
+  try {
+    const program = await buildProgram(argv.slice(2));
+    if (argv.length <= 2) {
+      program.outputHelp({ error: true });
+      return EXIT.USAGE;
+    }
+    await program.parseAsync(argv);
+    return Number(process.exitCode ?? EXIT.DONE);
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.DONE;
+    return reportError(error, { json: argv.includes('--json') });
+  }
+}
+
+async function buildProgram(args: readonly string[]): Promise<Command> {
+  const program = new Command('ch-zk-migrate')
+    .description('Moves the replicated tables of a ClickHouse cluster to another ZooKeeper path, root or ensemble, and proves that every row is back.')
+    .version(version())
+    .enablePositionalOptions()
+    .addHelpText('after', HELP_END);
+  addGlobalOptions(program, { temporal: true });
+  const wanted = wantedCommand(args);
+  for (const entry of COMMANDS) program.addCommand(entry.name === wanted ? await loadCommand(entry) : listing(entry));
+  program.hook('preAction', (root, action) => handDown(root, action));
+  prepare(program);
+  return program;
+}
+
+const HELP_END = `
+Exit codes: 0 done; 1 failed; 2 wrong use or a bad spec; 3 refused by preflight; 4 waits for somebody; 130 interrupted while watching.
+
+Example:
+  $ ch-zk-migrate plan orders.yaml
+  $ ch-zk-migrate start orders.yaml --execute --watch
+  $ ch-zk-migrate COMMAND --help`;
+
+async function loadCommand(entry: Entry): Promise<Command> {
+  const command = await entry.load();
+  if (command.summary() === '') command.summary(entry.summary);
+  for (const leaf of leaves(command)) addGlobalOptions(leaf, entry);
+  return command;
+}
+
+/** A command as `--help` lists it. */
+function listing(entry: Entry): Command {
+  const command = new Command(entry.name).summary(entry.summary).allowUnknownOption();
+  if (entry.usage !== '') command.arguments(entry.usage);
+  return command;
+}
+
+/** The first word that is no option and no option's value; after `help`, the one behind it. */
+function wantedCommand(args: readonly string[]): string | undefined {
+  const words = args.filter((word, index) => !word.startsWith('-') && !GLOBAL_VALUES.includes(args[index - 1] ?? ''));
+  return words[0] === 'help' ? words[1] : words[0];
+}
+
+function leaves(command: Command): readonly Command[] {
+  return command.commands.length === 0 ? [command] : command.commands.flatMap(leaves);
+}
+
+/** Commander ends the process and writes by itself, unless every command is told not to. */
+function prepare(command: Command): void {
+  command.exitOverride().configureOutput({ writeErr: (text) => void process.stderr.write(text), outputError: () => undefined }).showHelpAfterError(false);
+  for (const child of command.commands) prepare(child);
+}
+
+/** `ch-zk-migrate --json status ID` means the same as `ch-zk-migrate status ID --json`. */
+function handDown(root: Command, action: Command): void {
+  for (const [key, value] of Object.entries(root.opts())) {
+    const takes = action.options.some((option) => option.attributeName() === key);
+    if (takes && action.getOptionValue(key) === undefined) action.setOptionValue(key, value);
+  }
+}
+
+function version(): string {
+  const file = readFileSync(join(__dirname, '..', '..', 'package.json'), 'utf8');
+  return (JSON.parse(file) as { version: string }).version;
+}
+
+/** `ch-zk-migrate … | head` is no failure. */
+function endQuietlyWhenNobodyReads(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EXIT.DONE : EXIT.FAILED));
+}
+
+void main(process.argv).then((code) => process.exit(code));

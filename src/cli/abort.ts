@@ -1,0 +1,60 @@
+import { Command } from 'commander';
+
+import type { MigrationDescription } from '../client';
+import { CliError, EXIT, setExit, withExample } from './common';
+import type { Session } from './session';
+
+interface AbortOptions {
+  readonly reason?: string;
+  readonly watch?: boolean;
+}
+
+export function abortCommand(): Command {
+  const command = new Command('abort')
+    .description('Stops a migration, and leaves no table detached: what is detached is attached again, what lost its nodes is restored. Works on one that failed or was terminated too.')
+    .argument('<id>', 'the migration')
+    .option('--reason <text>', 'recorded in the history')
+    .option('--watch', 'stay until no table is detached any more')
+    .action(async (id: string, options: AbortOptions) => {
+      const { withTemporal } = await import('./session.js');
+      await withTemporal(command, (session) => abort(session, id, options));
+    });
+  return withExample(command, 'ch-zk-migrate abort orders-to-new-root --reason "not tonight" --watch');
+}
+
+async function abort(session: Session, id: string, options: AbortOptions): Promise<void> {
+  const { describeMigration, isRunning } = await import('../client.js');
+  const { answer } = await import('./control.js');
+  const description = await describeMigration(session.client, id);
+  const { outcome, executed } = description.summary;
+  if (isRunning(description.status)) return abortRunning(session, description, options);
+  if (outcome === 'completed' || outcome === 'aborted') return answer(session, description, `${id} is ${outcome}: there is nothing to abort`);
+  if (!executed) throw new CliError(EXIT.FAILED, `${id} is a dry run: it changed nothing, there is nothing to abort`);
+  await abortClosed(session, description, options);
+}
+
+async function abortRunning(session: Session, before: MigrationDescription, options: AbortOptions): Promise<void> {
+  const { note, notYet, settle } = await import('./control.js');
+  const { stateWords } = await import('../report/words.js');
+  const { abortSignal } = await import('../workflows/messages.js');
+  const { id } = before;
+  if (!before.summary.aborting) await session.client.workflow.getHandle(id).signal(abortSignal, note(options.reason));
+  if (options.watch === true) return watchEnd(session, id);
+  const { description, settled } = await settle(session, id, ({ summary }) => summary.aborting || summary.outcome === 'aborted');
+  const { answer } = await import('./control.js');
+  answer(session, description, settled ? `${id}: ${stateWords(description)}. Watch it: ch-zk-migrate watch ${id}` : `${id}: ${notYet(description)}`);
+}
+
+async function abortClosed(session: Session, closed: MigrationDescription, options: AbortOptions): Promise<void> {
+  const { describeMigration, startResumed } = await import('../client.js');
+  const { answer, note } = await import('./control.js');
+  await startResumed(session.client, closed, { mode: 'abort', ...note(options.reason) });
+  if (options.watch === true) return watchEnd(session, closed.id);
+  const description = await describeMigration(session.client, closed.id);
+  answer(session, description, `${closed.id} is being aborted in a new run. Watch it: ch-zk-migrate watch ${closed.id}`);
+}
+
+async function watchEnd(session: Session, id: string): Promise<void> {
+  const { watchMigration } = await import('./watch-migration.js');
+  setExit(await watchMigration(session, id, { json: session.json, wanted: 'aborted' }));
+}

@@ -1,0 +1,155 @@
+import { Command, InvalidArgumentError } from 'commander';
+import type { StackDescription } from '../dev/stack';
+
+interface CommonOptions {
+  dir?: string;
+  json?: boolean;
+}
+
+interface UpOptions extends CommonOptions {
+  hosts?: number;
+  replicas?: number;
+  zkRoot?: string;
+  zeroCopy?: boolean;
+  activation: boolean;
+  temporalDefaults?: boolean;
+  replicaPath?: string;
+}
+
+/** `ch-zk-migrate dev …`: the embedded development stack. */
+export function devCommand(): Command {
+  const dev = new Command('dev').description('the embedded stack: a Temporal server with its Web UI, ZooKeeper and ClickHouse hosts, on this machine');
+  dev.addCommand(upCommand());
+  dev.addCommand(downCommand());
+  dev.addCommand(statusCommand());
+  dev.addCommand(restartHostCommand());
+  dev.addCommand(killCommand());
+  dev.addCommand(startCommand());
+  return dev;
+}
+
+function upCommand(): Command {
+  return common(new Command('up'), 'ch-zk-migrate dev up --hosts 2 --zk-root /old', 'by default a folder in the user\'s cache')
+    .description('bring the stack up, and print where it is; on a running stack nothing changes')
+    .option('--hosts <n>', 'ClickHouse hosts: ch-1, ch-2, …', positiveInteger)
+    .option('--replicas <n>', 'hosts a shard', positiveInteger)
+    .option('--zk-root <root>', 'the ZooKeeper root of every host (default: none)', zkRoot)
+    .option('--zero-copy', 'a disk object_storage with zero-copy replication')
+    .option('--no-activation', 'leave replicas readonly, as the embedded engine has them')
+    .option('--temporal-defaults', 'do not tune the Temporal server')
+    .option('--replica-path <path>', 'default_replica_path of every host')
+    .action(async (options: UpOptions) => {
+      const { stack, cache, toStderr } = await load();
+      const { dir, json, activation, ...rest } = options;
+      const up = await stack.stackUp({ dir: dir ?? cache.defaultStackDir(), activate: activation, progress: toStderr, ...rest });
+      print(up, json);
+    });
+}
+
+function downCommand(): Command {
+  return common(new Command('down'), 'ch-zk-migrate dev down')
+    .description('stop the stack; its data stays, and `dev up` continues on it')
+    .option('--delete-data', 'delete its data too')
+    .action(async (options: CommonOptions & { deleteData?: boolean }) => {
+      const { stack, dir } = await loadFor(options);
+      print(await stack.stackDown(dir, { deleteData: options.deleteData ?? false }), options.json);
+    });
+}
+
+function statusCommand(): Command {
+  return common(new Command('status'), 'ch-zk-migrate dev status --json')
+    .description('what the stack consists of, and what of it runs')
+    .action(async (options: CommonOptions) => {
+      const { stack, dir } = await loadFor(options);
+      print(await stack.stackStatus(dir), options.json);
+    });
+}
+
+function restartHostCommand(): Command {
+  return common(new Command('restart-host'), 'ch-zk-migrate dev restart-host ch-1 --zk-root /new')
+    .description('restart one ClickHouse host, on another ZooKeeper root where one is given')
+    .argument('<name>', 'the host, for example ch-1')
+    .option('--zk-root <root>', 'its ZooKeeper root from now on; an empty one is none', zkRoot)
+    .action(async (name: string, options: CommonOptions & { zkRoot?: string }) => {
+      const { stack, dir, toStderr } = await loadFor(options);
+      const root = options.zkRoot === undefined ? {} : { zkRoot: options.zkRoot };
+      print(await stack.restartHost(dir, name, { ...root, progress: toStderr }), options.json);
+    });
+}
+
+function killCommand(): Command {
+  return common(new Command('kill'), 'ch-zk-migrate dev kill ch-1')
+    .description('kill -9 a part of the stack')
+    .argument('<name>', 'a host, temporal or zookeeper')
+    .action(async (name: string, options: CommonOptions) => {
+      const { stack, dir } = await loadFor(options);
+      print(await stack.killPart(dir, name), options.json);
+    });
+}
+
+function startCommand(): Command {
+  return common(new Command('start'), 'ch-zk-migrate dev start ch-1')
+    .description('start a part of the stack that does not run')
+    .argument('<name>', 'a host, temporal or zookeeper')
+    .action(async (name: string, options: CommonOptions) => {
+      const { stack, dir, toStderr } = await loadFor(options);
+      print(await stack.startPart(dir, name, { progress: toStderr }), options.json);
+    });
+}
+
+function common(command: Command, example: string, dirDefault = 'by default the last stack brought up'): Command {
+  return command
+    .option('--dir <dir>', `the stack's directory (${dirDefault})`)
+    .option('--json', 'print one JSON document')
+    .addHelpText('after', `\nExample:\n  $ ${example}`);
+}
+
+/** Loaded only when it is used: the embedded stack is no part of the installed package. */
+async function load() {
+  const [stack, cache, { toStderr }] = await Promise.all([import('../dev/stack.js'), import('../dev/cache.js'), import('../dev/progress.js')]);
+  return { stack, cache, toStderr };
+}
+
+async function loadFor(options: CommonOptions) {
+  const loaded = await load();
+  const dir = options.dir ?? loaded.cache.lastStack();
+  if (dir === undefined) {
+    throw new Error('no stack was brought up yet: ch-zk-migrate dev up');
+  }
+  return { ...loaded, dir };
+}
+
+function print(stack: StackDescription, json: boolean | undefined): void {
+  process.stdout.write(json === true ? `${JSON.stringify(stack, null, 2)}\n` : asText(stack));
+}
+
+/** The same for a person. */
+function asText(stack: StackDescription): string {
+  const state = (pid: number | null): string => (pid === null ? 'down' : `pid ${pid}`);
+  const root = (zkRoot: string): string => (zkRoot === '' ? 'no root' : `root ${zkRoot}`);
+  const lines = [
+    `temporal   ${stack.temporal.address}   ${state(stack.temporal.pid)}   Web UI ${stack.temporal.ui}`,
+    `zookeeper  ${stack.zookeeper.connect}   ${state(stack.zookeeper.pid)}`,
+    ...stack.hosts.map((host) => `${host.name.padEnd(10)} ${host.url}   ${state(host.pid)}   ${root(host.zkRoot)}   shard ${host.shard}`),
+    ...new Set(stack.hosts.map((host) => `           ${host.activationNote}`)),
+    `in ${stack.dir}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 64) {
+    throw new InvalidArgumentError('a whole number from 1 to 64 is needed');
+  }
+  return value;
+}
+
+/** As ClickHouse takes it: absolute, no slash at the end; empty for none. */
+function zkRoot(text: string): string {
+  if (text === '' || text === '/') return '';
+  if (!/^(\/[^/]+)+$/.test(text)) {
+    throw new InvalidArgumentError('an absolute ZooKeeper path without a slash at its end is needed, for example /old');
+  }
+  return text;
+}

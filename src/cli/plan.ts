@@ -1,0 +1,33 @@
+import { Command } from 'commander';
+
+import type { Plan } from '../domain/plan';
+import { collect, colors, EXIT, printJson, printResult, setExit, withExample } from './common';
+
+export function planCommand(): Command {
+  const command = new Command('plan')
+    .description('What would happen, host by host, statement by statement, and what stands against it. Sends nothing but SELECTs, and needs no Temporal.')
+    .argument('<spec>', 'the migration, see docs/spec.md')
+    .option('--allow-missing-replica <name>', 'go on although this replica is on no host of the spec; again for more', collect)
+    .action(async (file: string, options: { readonly allowMissingReplica?: readonly string[] }) => {
+      const { loadSpec } = await import('../config/load-spec.js');
+      const { Connections } = await import('../activities/deps.js');
+      const { inspect } = await import('../activities/preflight.js');
+      const allowMissingReplicas = options.allowMissingReplica;
+      const { spec } = await loadSpec(file, allowMissingReplicas === undefined ? {} : { allowMissingReplicas });
+      const connections = new Connections(process.env);
+      try {
+        await printPlan(await inspect(connections, spec), command.optsWithGlobals<{ json?: boolean }>().json === true);
+      } finally {
+        await connections.close();
+      }
+    });
+  return withExample(command, 'ch-zk-migrate plan orders.yaml', 'ch-zk-migrate plan orders.yaml --json | jq .refusals');
+}
+
+/** Prints a plan; exit 3 when it refuses. */
+export async function printPlan(plan: Plan, json: boolean): Promise<void> {
+  const { planText } = await import('../report/plan-text.js');
+  if (json) printJson(plan);
+  else printResult(planText(plan, colors(process.stdout)));
+  if (plan.refusals.length > 0) setExit(EXIT.REFUSED);
+}

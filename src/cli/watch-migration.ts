@@ -1,0 +1,144 @@
+import type { Client } from '@temporalio/client';
+import { isGrpcServiceError } from '@temporalio/client';
+
+import type { MigrationDescription, TemporalConnection } from '../client';
+import { ClientError, describeMigration, errorText, isRunning, webUiLink } from '../client';
+import { RateMeter, stageDone } from '../report/progress';
+import { statusDocument } from '../report/status-document';
+import { statusText } from '../report/status-text';
+import { colors, EXIT, type ExitCode, printJson, printNote, printResult } from './common';
+import { outcomeExit } from './status';
+import type { Screen } from './watch-screen';
+import { lineScreen, liveScreen } from './watch-screen';
+
+export interface WatchOptions {
+  /** One status document on stdout at the end; lines on stderr until then. */
+  readonly json?: boolean;
+  /** Base address of Temporal's Web UI, where it is known. */
+  readonly ui?: string;
+  /** The outcome that is success. @default 'completed' */
+  readonly wanted?: 'completed' | 'aborted';
+  /** Stays although the migration waits for somebody. @default only where a person watches */
+  readonly stay?: boolean;
+  /** Ends the watching as Ctrl-C does; without it, Ctrl-C is listened to. */
+  readonly interrupt?: AbortSignal;
+}
+
+/** What the watching needs of a connection; a {@link TemporalConnection} is one. */
+export type WatchConnection = Pick<TemporalConnection, 'client' | 'connection' | 'address' | 'namespace'>;
+
+const LOOK_EVERY_MS = 700;
+const LOOK_TIMEOUT_MS = 5000;
+/** Workers are asked for less often than the migration. */
+const CHECK_WORKERS_EVERY = 8;
+/** A wait must last this long before a script is told of it: a gate may be let through by a message that is under way. */
+const WAITING_SETTLED_MS = 1500;
+
+/**
+ * Follows a migration until it ends (whatever run it is in), waits for somebody (unless a person watches), or is left with Ctrl-C, and
+ * prints its last status. A server that does not answer is waited for.
+ *
+ * @returns the exit code: 0 completed, 1 failed or aborted, 4 waits for somebody, 130 interrupted
+ * @throws {ClientError} NOT_FOUND, NOT_A_MIGRATION
+ */
+export async function watchMigration(connection: WatchConnection, id: string, options: WatchOptions = {}): Promise<ExitCode> {
+  const interrupt = listenForInterrupt(options.interrupt);
+  const live = process.stderr.isTTY === true && options.json !== true;
+  const screen = live ? await liveScreen() : lineScreen();
+  try {
+    const last = await follow(connection, id, screen, { stay: live || options.stay === true, signal: interrupt.signal });
+    screen.end();
+    if (last === 'interrupted') return leave(id);
+    printEnd(connection, last, options);
+    return exitFor(last, options.wanted ?? 'completed');
+  } finally {
+    screen.end();
+    interrupt.stop();
+  }
+}
+
+interface Following {
+  /** Whether waiting for somebody is no reason to end. */
+  readonly stay: boolean;
+  readonly signal: AbortSignal;
+}
+
+async function follow(connection: WatchConnection, id: string, screen: Screen, { stay, signal }: Following): Promise<MigrationDescription | 'interrupted'> {
+  const meter = new RateMeter();
+  let waitingSince: number | undefined;
+  let workerWords: readonly string[] = [];
+  for (let look = 0; !signal.aborted; look += 1) {
+    const checkWorkers = look % CHECK_WORKERS_EVERY === 0;
+    const seen = await tryToLook(connection, id, checkWorkers, look > 0);
+    if (seen instanceof Error) {
+      screen.silent(errorText(seen));
+    } else {
+      if (checkWorkers) workerWords = seen.reasons.filter((reason) => reason.startsWith(NO_WORKER));
+      const description = checkWorkers ? seen : { ...seen, reasons: [...workerWords, ...seen.reasons] };
+      count(meter, description);
+      screen.show(description, meter);
+      if (!isRunning(description.status)) return description;
+      waitingSince = description.summary.outcome === 'waiting' ? (waitingSince ?? Date.now()) : undefined;
+      if (!stay && waitingSince !== undefined && Date.now() - waitingSince >= WAITING_SETTLED_MS) return description;
+    }
+    await sleep(LOOK_EVERY_MS, signal);
+  }
+  return 'interrupted';
+}
+
+const NO_WORKER = 'no worker polls';
+
+/** A look, or why Temporal did not answer; what is wrong with the migration itself is thrown. */
+async function tryToLook({ client, connection }: WatchConnection, id: string, checkWorkers: boolean, again: boolean): Promise<MigrationDescription | Error> {
+  try {
+    return await connection.withDeadline(Date.now() + LOOK_TIMEOUT_MS, () => describeMigration(client as Client, id, { checkWorkers }));
+  } catch (error) {
+    if (error instanceof ClientError || !(error instanceof Error)) throw error;
+    const isService = isGrpcServiceError(error) || isGrpcServiceError(error.cause) || error.name === 'ServiceError';
+    if (!isService || !again) throw error;
+    return error.cause instanceof Error ? error.cause : error;
+  }
+}
+
+function count(meter: RateMeter, { runId, summary }: MigrationDescription): void {
+  const stage = stageDone(summary);
+  if (stage !== undefined) meter.add(JSON.stringify([runId, summary.phase, summary.aborting]), Date.now(), stage.done);
+}
+
+function printEnd({ address, namespace }: WatchConnection, description: MigrationDescription, { json, ui }: WatchOptions): void {
+  const link = webUiLink({ address, namespace, ...(ui === undefined ? {} : { ui }) }, description.id, description.runId);
+  if (json === true) printJson(statusDocument(description, link));
+  else printResult(statusText(description, { paint: colors(process.stdout), now: Date.now(), ui: link }));
+}
+
+function exitFor({ summary: { outcome } }: MigrationDescription, wanted: 'completed' | 'aborted'): ExitCode {
+  const other = wanted === 'completed' ? 'aborted' : 'completed';
+  return outcome === other ? EXIT.FAILED : outcomeExit(outcome);
+}
+
+function leave(id: string): ExitCode {
+  printNote(`${id} goes on without being watched. Watch it again: ch-zk-migrate watch ${id}`);
+  return EXIT.INTERRUPTED;
+}
+
+function listenForInterrupt(given: AbortSignal | undefined): { readonly signal: AbortSignal; stop(): void } {
+  if (given !== undefined) return { signal: given, stop: () => undefined };
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  process.once('SIGINT', abort);
+  return { signal: controller.signal, stop: () => void process.removeListener('SIGINT', abort) };
+}
+
+/** Ends early when `signal` fires. */
+async function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done);
+  });
+}

@@ -1,0 +1,82 @@
+import { ClickHouseError } from '@clickhouse/client';
+
+import { type FailureType, MigrationError } from '../domain/failure';
+
+/**
+ * ClickHouse's error codes that mean something here, by number, never by text.
+ *
+ * Source: https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
+ */
+export const CODES = {
+  BAD_ARGUMENTS: 36,
+  LOGICAL_ERROR: 49,
+  TABLE_ALREADY_EXISTS: 57,
+  UNKNOWN_TABLE: 60,
+  SYNTAX_ERROR: 62,
+  UNKNOWN_DATABASE: 81,
+  TIMEOUT_EXCEEDED: 159,
+  AUTHENTICATION_FAILED: 516,
+  UNKNOWN_USER: 192,
+  WRONG_PASSWORD: 193,
+  REQUIRED_PASSWORD: 194,
+  SOCKET_TIMEOUT: 209,
+  NETWORK_ERROR: 210,
+  QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING: 216,
+  TABLE_IS_READ_ONLY: 242,
+  NO_ZOOKEEPER: 225,
+  REPLICA_ALREADY_EXISTS: 253,
+  QUERY_WAS_CANCELLED: 394,
+  ACCESS_DENIED: 497,
+  KEEPER_EXCEPTION: 999,
+  ABORTED: 236,
+  TABLE_IS_PERMANENTLY_DETACHED: 737,
+} as const;
+
+const TYPE_OF_CODE: ReadonlyMap<number, FailureType> = new Map([
+  [CODES.UNKNOWN_TABLE, 'UNKNOWN_TABLE'],
+  [CODES.UNKNOWN_DATABASE, 'UNKNOWN_TABLE'],
+  [CODES.AUTHENTICATION_FAILED, 'AUTHENTICATION_FAILED'],
+  [CODES.UNKNOWN_USER, 'AUTHENTICATION_FAILED'],
+  [CODES.WRONG_PASSWORD, 'AUTHENTICATION_FAILED'],
+  [CODES.REQUIRED_PASSWORD, 'AUTHENTICATION_FAILED'],
+  [CODES.ACCESS_DENIED, 'ACCESS_DENIED'],
+  [CODES.NO_ZOOKEEPER, 'ZOOKEEPER_UNAVAILABLE'],
+  [CODES.KEEPER_EXCEPTION, 'ZOOKEEPER_UNAVAILABLE'],
+  [CODES.QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING, 'STILL_RUNNING'],
+  [CODES.TIMEOUT_EXCEEDED, 'STILL_RUNNING'],
+  [CODES.SYNTAX_ERROR, 'UNSUPPORTED'],
+]);
+
+/** The error's ClickHouse code, when the server itself answered with one. */
+export function clickHouseCode(error: unknown): number | undefined {
+  if (error instanceof MigrationError) return clickHouseCode(error.cause);
+  if (!(error instanceof ClickHouseError)) return undefined;
+  const code = Number(error.code);
+  return Number.isInteger(code) ? code : undefined;
+}
+
+/** What a server said, in one line without its stack or version trailer, at most 600 characters. */
+export function serverWords(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const [line = ''] = text.replace(/\s+/gu, ' ').split(/ \(version /u);
+  return line.length > 600 ? `${line.slice(0, 597)}…` : line;
+}
+
+/**
+ * Turns whatever a statement threw into a {@link MigrationError}: the server's own answer by its code; everything else (refused,
+ * reset, half an answer, a time-out of ours) means that the host was not reached, and says nothing about the statement.
+ */
+export function toMigrationError(error: unknown, host: string, doing: string): MigrationError {
+  if (error instanceof MigrationError) return error;
+  const code = clickHouseCode(error);
+  if (code === undefined) {
+    return new MigrationError('HOST_UNREACHABLE', `${host}: no answer while ${doing}: ${serverWords(error)}`, {
+      cause: error,
+    });
+  }
+  const type = TYPE_OF_CODE.get(code) ?? 'UNKNOWN';
+  return new MigrationError(type, `${host}: code ${code} while ${doing}: ${serverWords(error)}`, {
+    cause: error,
+    details: { host, code },
+  });
+}

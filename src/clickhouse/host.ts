@@ -1,0 +1,147 @@
+import { readFileSync } from 'node:fs';
+
+import { ClickHouseError, createClient, type ClickHouseClient, type ClickHouseSettings } from '@clickhouse/client';
+
+import type { HostTarget } from '../activities/types';
+import { MigrationError } from '../domain/failure';
+import { toMigrationError } from './errors';
+
+export interface StatementOptions {
+  /** Values of `{name:Type}` in the text. */
+  readonly params?: Readonly<Record<string, unknown>>;
+  /** A statement with this id that still runs is found in `system.processes`. */
+  readonly queryId?: string;
+  readonly settings?: ClickHouseSettings;
+  /** How long the answer is waited for; the statement itself may go on. @default 30000 */
+  readonly timeoutMs?: number;
+  /** What is being done, for the error's words. */
+  readonly doing: string;
+}
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+/** An answer longer than this is not for us: whoever speaks there is not asked again. */
+const LARGEST_ANSWER_BYTES = 256 * 1024 * 1024;
+
+/** One ClickHouse server over its HTTP interface. Errors are {@link MigrationError}s, classified by the server's code. */
+export class ClickHouseHost {
+  private readonly client: ClickHouseClient;
+
+  /** @param password the secret itself; it goes into no message */
+  constructor(
+    readonly target: HostTarget,
+    password: string | undefined,
+  ) {
+    this.client = createClient({
+      url: target.url,
+      username: target.user,
+      password: password ?? '',
+      request_timeout: 24 * 3_600_000,
+      max_open_connections: 64,
+      keep_alive: { enabled: true, idle_socket_ttl: 2_000 },
+      application: 'ch-zk-migrate',
+      log: { level: 127 as never },
+      ...tlsOptions(target),
+    });
+  }
+
+  get name(): string {
+    return this.target.name;
+  }
+
+  /** Rows of a SELECT as objects; UInt64 and wider come as strings. */
+  async select<T>(query: string, options: StatementOptions): Promise<T[]> {
+    return this.guarded(options, async (signal) => {
+      const result = await this.client.query({
+        query,
+        format: 'JSON',
+        abort_signal: signal,
+        ...common(options, { output_format_json_quote_64bit_integers: 1 }),
+      });
+      const text = await result.text();
+      if (text.length > LARGEST_ANSWER_BYTES) throw new Error(`an answer of ${text.length} bytes`);
+      return parseRows<T>(text);
+    });
+  }
+
+  /** A statement whose answer is of no interest. */
+  async run(query: string, options: StatementOptions): Promise<void> {
+    await this.guarded(options, async (signal) => {
+      await this.client.command({ query, abort_signal: signal, ...common(options, {}) });
+    });
+  }
+
+  /** Rows in one INSERT, so that all of them are stored or none. */
+  async insert(table: string, rows: readonly object[], options: StatementOptions): Promise<void> {
+    await this.guarded(options, async (signal) => {
+      await this.client.insert({
+        table,
+        values: rows,
+        format: 'JSONEachRow',
+        abort_signal: signal,
+        ...common(options, {}),
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.client.close();
+  }
+
+  private async guarded<T>(options: StatementOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const controller = new AbortController();
+    const timer = setTimeout(() => {
+      controller.abort();
+    }, timeoutMs);
+    try {
+      return await work(controller.signal);
+    } catch (error) {
+      if (controller.signal.aborted && !(error instanceof ClickHouseError)) {
+        throw new MigrationError('HOST_UNREACHABLE', `${this.name}: no answer in ${timeoutMs} ms while ${options.doing}`, {
+          cause: error,
+        });
+      }
+      throw toMigrationError(error, this.name, options.doing);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+function common(
+  options: StatementOptions,
+  settings: ClickHouseSettings,
+): { query_params?: Record<string, unknown>; query_id?: string; clickhouse_settings: ClickHouseSettings } {
+  return {
+    ...(options.params === undefined ? {} : { query_params: { ...options.params } }),
+    ...(options.queryId === undefined ? {} : { query_id: options.queryId }),
+    clickhouse_settings: { ...settings, ...options.settings },
+  };
+}
+
+/** One whole JSON document with its own row count: half an answer is a fault, never fewer rows. */
+function parseRows<T>(text: string): T[] {
+  const document = JSON.parse(text) as { readonly data?: T[]; readonly rows?: number | string };
+  if (!Array.isArray(document.data) || Number(document.rows) !== document.data.length) {
+    throw new Error('what answered does not speak as ClickHouse does');
+  }
+  return document.data;
+}
+
+function tlsOptions(target: HostTarget): { tls?: never } {
+  if (target.tls === undefined) return {};
+  const { ca, cert, key } = target.tls;
+  const read = (path: string): Buffer => {
+    try {
+      return readFileSync(path);
+    } catch (error) {
+      throw new MigrationError('UNSUPPORTED', `${target.name}: the TLS file ${path} cannot be read`, { cause: error });
+    }
+  };
+  const tls = {
+    ...(ca === undefined ? {} : { ca_cert: read(ca) }),
+    ...(cert === undefined ? {} : { cert: read(cert) }),
+    ...(key === undefined ? {} : { key: read(key) }),
+  };
+  return { tls: tls as never };
+}

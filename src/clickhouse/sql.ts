@@ -1,0 +1,51 @@
+/**
+ * SQL text. Names are quoted here and nowhere else; values go as query parameters (`{name:Type}`).
+ *
+ * Source: https://clickhouse.com/docs/sql-reference/syntax#identifiers
+ */
+
+/** A backtick-quoted identifier: any name is safe in it, control characters included. */
+export function quoteIdentifier(name: string): string {
+  const escaped = name
+    .replaceAll('\\', '\\\\')
+    .replaceAll('`', '\\`')
+    .replaceAll('\n', '\\n')
+    .replaceAll('\r', '\\r')
+    .replaceAll('\t', '\\t')
+    .replaceAll('\0', '\\0');
+  return `\`${escaped}\``;
+}
+
+export function quoteTable(table: { readonly database: string; readonly table: string }): string {
+  return `${quoteIdentifier(table.database)}.${quoteIdentifier(table.table)}`;
+}
+
+/** A string literal, for the places where no parameter is allowed (`ATTACH PART`). */
+export function quoteString(text: string): string {
+  return `'${text
+    .replaceAll('\\', '\\\\')
+    .replaceAll("'", "\\'")
+    .replaceAll('\n', '\\n')
+    .replaceAll('\r', '\\r')
+    .replaceAll('\t', '\\t')
+    .replaceAll('\0', '\\0')}'`;
+}
+
+interface TableName {
+  readonly database: string;
+  readonly table: string;
+}
+
+/** The statements that change a replica, in one place, so that a plan prints what a run sends. */
+export const statements = {
+  stopMerges: (table: TableName) => `SYSTEM STOP MERGES ${quoteTable(table)}`,
+  startMerges: (table: TableName) => `SYSTEM START MERGES ${quoteTable(table)}`,
+  stopReplicatedSends: (table: TableName) => `SYSTEM STOP FETCHES ${quoteTable(table)}`,
+  detach: (table: TableName) => `DETACH TABLE ${quoteTable(table)} PERMANENTLY SYNC`,
+  attach: (table: TableName) => `ATTACH TABLE ${quoteTable(table)}`,
+  restore: (table: TableName) => `SYSTEM RESTORE REPLICA ${quoteTable(table)}`,
+  sync: (table: TableName) => `SYSTEM SYNC REPLICA ${quoteTable(table)}`,
+  restartReplica: (table: TableName) => `SYSTEM RESTART REPLICA ${quoteTable(table)}`,
+  attachPart: (table: TableName, part: string) => `ALTER TABLE ${quoteTable(table)} ATTACH PART ${quoteString(part)}`,
+  shutdown: () => 'SYSTEM SHUTDOWN',
+} as const;

@@ -1,0 +1,270 @@
+import { randomUUID } from 'node:crypto';
+
+import type { InventoryReplica, ReplicaRef } from '../domain/inventory';
+import type { OldMetadata, ReplicaStatus } from '../domain/status';
+import type { ClickHouseHost } from './host';
+
+/** The host's own tables, see design.md "Where state lives". */
+export const STORE_DATABASE = '_ch_zk_migrate';
+
+/**
+ * Every write is flushed to disk before the server answers, the part's directory included, so that what a later statement destroys
+ * is already safe (invariant 5).
+ *
+ * Source: https://clickhouse.com/docs/operations/settings/merge-tree-settings#fsync_after_insert
+ */
+const DURABLE =
+  'SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, parts_to_delay_insert = 100000, parts_to_throw_insert = 100000';
+
+const SCHEMA: readonly string[] = [
+  `CREATE DATABASE IF NOT EXISTS ${STORE_DATABASE}`,
+  `CREATE TABLE IF NOT EXISTS ${STORE_DATABASE}.events
+   (migration String, at DateTime64(6) DEFAULT now64(6), kind LowCardinality(String), data String)
+   ENGINE = MergeTree ORDER BY (migration, at) ${DURABLE}`,
+  `CREATE TABLE IF NOT EXISTS ${STORE_DATABASE}.inventory
+   (migration String, sort_key String, database String, table String, uuid UUID, zookeeper_name String, zookeeper_path String,
+    replica_name String, rows UInt64, bytes UInt64, parts UInt64, create_query String)
+   ENGINE = MergeTree ORDER BY (migration, sort_key, database, table) ${DURABLE}`,
+  `CREATE TABLE IF NOT EXISTS ${STORE_DATABASE}.manifests
+   (migration String, database String, table String, kind LowCardinality(String), take String, at DateTime64(6) DEFAULT now64(6),
+    name String, partition_id String, rows UInt64, bytes_on_disk UInt64, part_type LowCardinality(String),
+    disk_name LowCardinality(String), hash_of_all_files String, hash_of_uncompressed_files String)
+   ENGINE = MergeTree ORDER BY (migration, database, table, kind, take) ${DURABLE}`,
+  `CREATE TABLE IF NOT EXISTS ${STORE_DATABASE}.statuses
+   (migration String, database String, table String, seq UInt64, at DateTime64(6) DEFAULT now64(6), status LowCardinality(String),
+    step LowCardinality(String), take String, old_metadata LowCardinality(String), rows UInt64, parts UInt64, detail String)
+   ENGINE = MergeTree ORDER BY (migration, database, table, seq) ${DURABLE}`,
+];
+
+export type ManifestKind = 'detach' | 'baseline';
+
+/** What is noted of a replica, each note whole in itself; the one with the highest `seq` is in force. */
+export interface ReplicaNote {
+  readonly seq: number;
+  readonly status: ReplicaStatus;
+  /** What was last proved or begun, see `STEPS`. */
+  readonly step: Step;
+  /** The manifest in force, by the id of its taking; empty before the first. */
+  readonly detachTake: string;
+  readonly baselineTake: string;
+  readonly oldMetadata: OldMetadata;
+  readonly rows: number;
+  readonly parts: number;
+}
+
+/**
+ * The steps of a replica. `cleaning` and `restoring` say that something was begun which may have been left half done:
+ * whoever comes next knows that nodes are missing by our own hand.
+ */
+export type Step =
+  | 'none'
+  | 'manifest'
+  | 'detached'
+  | 'cleaning'
+  | 'cleaned'
+  | 'baseline'
+  | 'restoring'
+  | 'repairing'
+  | 'restored'
+  | 'returned';
+
+export const FIRST_NOTE: ReplicaNote = {
+  seq: 0,
+  status: 'INIT',
+  step: 'none',
+  detachTake: '',
+  baselineTake: '',
+  oldMetadata: 'kept',
+  rows: 0,
+  parts: 0,
+};
+
+interface NoteRow {
+  readonly database: string;
+  readonly table: string;
+  readonly seq: string;
+  readonly status: string;
+  readonly step: string;
+  readonly take: string;
+  readonly old_metadata: string;
+  readonly rows: string;
+  readonly parts: string;
+}
+
+/** SQL for the note in force of each replica of a migration; `filter` further narrows it. */
+export function latestNotesSql(filter: string): string {
+  return `SELECT database, table, seq, status, step, take, old_metadata, rows, parts FROM ${STORE_DATABASE}.statuses
+    WHERE migration = {migration:String} ${filter} ORDER BY seq DESC LIMIT 1 BY database, table`;
+}
+
+export function noteOfRow(row: NoteRow): ReplicaNote {
+  const [detachTake = '', baselineTake = ''] = row.take.split(' ');
+  return {
+    seq: Number(row.seq),
+    status: row.status as ReplicaStatus,
+    step: row.step as Step,
+    detachTake,
+    baselineTake,
+    oldMetadata: row.old_metadata as OldMetadata,
+    rows: Number(row.rows),
+    parts: Number(row.parts),
+  };
+}
+
+export async function createStore(host: ClickHouseHost): Promise<void> {
+  for (const statement of SCHEMA) await host.run(statement, { doing: `making the tables of ${STORE_DATABASE}` });
+}
+
+/** Whether the host has this program's tables at all. */
+export async function hasStore(host: ClickHouseHost): Promise<boolean> {
+  const rows = await host.select<{ n: string }>(
+    "SELECT count() AS n FROM system.tables WHERE database = {database:String} AND name IN ('events', 'inventory', 'manifests', 'statuses')",
+    { params: { database: STORE_DATABASE }, doing: 'looking for its tables' },
+  );
+  return Number(rows[0]?.n) === 4;
+}
+
+/** The note in force of one replica; {@link FIRST_NOTE} when there is none. */
+export async function readNote(host: ClickHouseHost, migration: string, replica: ReplicaRef): Promise<ReplicaNote> {
+  const rows = await host.select<NoteRow>(
+    latestNotesSql('AND database = {database:String} AND table = {table:String}'),
+    {
+      params: { migration, database: replica.database, table: replica.table },
+      doing: `reading what was noted of ${replica.database}.${replica.table}`,
+    },
+  );
+  const row = rows[0];
+  return row === undefined ? FIRST_NOTE : noteOfRow(row);
+}
+
+/** A pending note and how its writer is told. */
+interface PendingNote {
+  readonly row: object;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Writes notes, several in one INSERT: whoever comes while one is under way goes with the next (group commit, as databases do with
+ * their logs), since each INSERT is flushed to disk.
+ */
+export class NoteWriter {
+  private pending: PendingNote[] = [];
+  private writing = false;
+
+  constructor(private readonly host: ClickHouseHost) {}
+
+  /** Resolves when the note is on disk. */
+  async write(migration: string, replica: ReplicaRef, note: ReplicaNote): Promise<void> {
+    const row = {
+      migration,
+      database: replica.database,
+      table: replica.table,
+      seq: note.seq,
+      status: note.status,
+      step: note.step,
+      take: `${note.detachTake} ${note.baselineTake}`,
+      old_metadata: note.oldMetadata,
+      rows: note.rows,
+      parts: note.parts,
+      detail: '',
+    };
+    await new Promise<void>((resolve, reject) => {
+      this.pending.push({ row, resolve, reject });
+      if (!this.writing) void this.drain();
+    });
+  }
+
+  private async drain(): Promise<void> {
+    this.writing = true;
+    while (this.pending.length > 0) {
+      const batch = this.pending;
+      this.pending = [];
+      try {
+        await this.host.insert(`${STORE_DATABASE}.statuses`, batch.map((one) => one.row), {
+          doing: 'noting what was proved',
+        });
+        for (const one of batch) one.resolve();
+      } catch (error) {
+        for (const one of batch) one.reject(error);
+      }
+    }
+    this.writing = false;
+  }
+}
+
+/**
+ * Saves a replica's active parts as they are now, by the server itself, and answers the id of this taking with its counts as they
+ * stand on disk. A taking is never written twice: a reply that was lost makes a new one, and the old one is never named.
+ */
+export async function takeManifest(
+  host: ClickHouseHost,
+  migration: string,
+  replica: ReplicaRef,
+  kind: ManifestKind,
+): Promise<{ take: string; parts: number; rows: number }> {
+  const take = randomUUID();
+  const params = { migration, database: replica.database, table: replica.table, kind, take };
+  const label = `${replica.database}.${replica.table}`;
+  await host.run(
+    `INSERT INTO ${STORE_DATABASE}.manifests
+      (migration, database, table, kind, take, name, partition_id, rows, bytes_on_disk, part_type, disk_name, hash_of_all_files, hash_of_uncompressed_files)
+     SELECT {migration:String}, database, table, {kind:String}, {take:String}, name, partition_id, rows, bytes_on_disk, part_type, disk_name,
+      hash_of_all_files, hash_of_uncompressed_files
+     FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}`,
+    {
+      params,
+      settings: { max_insert_block_size: '1000000000', min_insert_block_size_rows: '1000000000', min_insert_block_size_bytes: '0', max_insert_threads: '1' },
+      doing: `saving the manifest of ${label}`,
+      timeoutMs: 600_000,
+    },
+  );
+  const rows = await host.select<{ parts: string; rows: string }>(
+    `SELECT count() AS parts, sum(rows) AS rows FROM ${STORE_DATABASE}.manifests
+     WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND kind = {kind:String} AND take = {take:String}`,
+    { params, doing: `reading the manifest of ${label} back` },
+  );
+  return { take, parts: Number(rows[0]?.parts ?? 0), rows: Number(rows[0]?.rows ?? 0) };
+}
+
+/** Adds an event of a migration: `claimed`, `sealed`, `released`, `restart`. */
+export async function addEvent(host: ClickHouseHost, migration: string, kind: string, data: object): Promise<void> {
+  await host.insert(`${STORE_DATABASE}.events`, [{ migration, kind, data: JSON.stringify(data) }], {
+    doing: `noting the event ${kind}`,
+  });
+}
+
+export async function readEvents(
+  host: ClickHouseHost,
+  migration: string,
+): Promise<{ kind: string; data: Record<string, unknown> }[]> {
+  const rows = await host.select<{ kind: string; data: string }>(
+    `SELECT kind, data FROM ${STORE_DATABASE}.events WHERE migration = {migration:String} ORDER BY at`,
+    { params: { migration }, doing: 'reading the events of the migration' },
+  );
+  return rows.map((row) => ({ kind: row.kind, data: JSON.parse(row.data) as Record<string, unknown> }));
+}
+
+/** Stores a host's part of the inventory in one INSERT. */
+export async function writeInventory(
+  host: ClickHouseHost,
+  migration: string,
+  replicas: readonly { readonly sortKey: string; readonly replica: InventoryReplica; readonly createQuery: string }[],
+): Promise<void> {
+  if (replicas.length === 0) return;
+  const rows = replicas.map(({ sortKey, replica, createQuery }) => ({
+    migration,
+    sort_key: sortKey,
+    database: replica.database,
+    table: replica.table,
+    uuid: replica.uuid,
+    zookeeper_name: replica.zookeeperName,
+    zookeeper_path: replica.zookeeperPath,
+    replica_name: replica.replicaName,
+    rows: replica.rows,
+    bytes: replica.bytes,
+    parts: replica.parts,
+    create_query: createQuery,
+  }));
+  await host.insert(`${STORE_DATABASE}.inventory`, rows, { doing: 'freezing the inventory', timeoutMs: 600_000 });
+}

@@ -1,0 +1,141 @@
+import type { Client } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import { decodeArrayFromPayloads, decodeOptionalFailureToOptionalError } from '@temporalio/common/lib/internal-non-workflow';
+import { temporal } from '@temporalio/proto';
+
+import { errorText } from './errors';
+import { toIso, toMillis } from './proto-values';
+
+type RawPending = temporal.api.workflow.v1.IPendingActivityInfo;
+
+/** An activity that Temporal has handed out or is about to hand out, with what its history does not show yet. */
+export interface PendingActivity {
+  readonly activityId: string;
+  /** Its type, such as `restoreReplica`. */
+  readonly activity: string;
+  readonly state: 'scheduled' | 'started' | 'paused' | 'canceling';
+  /** From 1. */
+  readonly attempt: number;
+  readonly lastFailure?: { readonly code: string; readonly message: string };
+  /** ISO 8601; when the next attempt is due. */
+  readonly nextAttempt?: string;
+  /** What it last told of itself. */
+  readonly heartbeat?: unknown;
+  /** Its own words for what it waits for (a heartbeat `{ waiting }`). */
+  readonly waiting?: string;
+  /** Whether it waits for a person (a heartbeat `{ waiting, somebody: true }`), such as for a restart by hand. */
+  readonly waitsForSomebody: boolean;
+  readonly taskQueue?: string;
+}
+
+export async function decodePending(client: Client, raw: readonly RawPending[]): Promise<PendingActivity[]> {
+  return Promise.all(raw.map((activity) => decodeOne(client, activity)));
+}
+
+async function decodeOne(client: Client, raw: RawPending): Promise<PendingActivity> {
+  const converter = client.options.loadedDataConverter;
+  const [heartbeat] = await decodeArrayFromPayloads(converter, raw.heartbeatDetails?.payloads).catch(() => []);
+  const error = await decodeOptionalFailureToOptionalError(converter, raw.lastFailure).catch(() => undefined);
+  const waiting = waitingWords(heartbeat);
+  const nextAttempt = toIso(raw.nextAttemptScheduleTime);
+  const taskQueue = raw.activityOptions?.taskQueue?.name;
+  return {
+    activityId: raw.activityId ?? '',
+    activity: raw.activityType?.name ?? '',
+    state: stateWord(raw),
+    attempt: raw.attempt ?? 1,
+    ...(error === undefined ? {} : { lastFailure: describeFailure(error) }),
+    ...(nextAttempt === undefined ? {} : { nextAttempt }),
+    ...(heartbeat === undefined ? {} : { heartbeat }),
+    ...(waiting === undefined ? {} : { waiting }),
+    waitsForSomebody: waiting !== undefined && (heartbeat as { somebody?: unknown }).somebody === true,
+    ...(taskQueue === undefined || taskQueue === null || taskQueue === '' ? {} : { taskQueue }),
+  };
+}
+
+/** Code and words of a failed activity; the code is the failure's type, or `TIMED_OUT`, or `UNKNOWN`. */
+export function describeFailure(error: Error): { readonly code: string; readonly message: string } {
+  if (error instanceof ApplicationFailure) return { code: error.type ?? 'UNKNOWN', message: errorText(error) };
+  if (error.name === 'TimeoutFailure') return { code: 'TIMED_OUT', message: errorText(error) };
+  return error.cause instanceof Error ? describeFailure(error.cause) : { code: 'UNKNOWN', message: errorText(error) };
+}
+
+/** At most this many reasons: the others are alike. */
+const MAX_REASONS = 5;
+
+/**
+ * Why activities do not get on, one line a reason, the most frequent first: retries with their last failure and the next attempt, and
+ * what activities say they wait for.
+ */
+export function pendingReasons(pending: readonly PendingActivity[], now: number): string[] {
+  const groups = new Map<string, PendingActivity[]>();
+  for (const activity of pending) {
+    const words = reasonWords(activity);
+    if (words !== undefined) groups.set(words, [...(groups.get(words) ?? []), activity]);
+  }
+  return [...groups]
+    .sort(([, left], [, right]) => right.length - left.length)
+    .slice(0, MAX_REASONS)
+    .map(([words, activities]) => `${words}${suffix(activities, now)}`);
+}
+
+function reasonWords(activity: PendingActivity): string | undefined {
+  if (activity.state === 'paused') return `${label(activity)} is paused in Temporal`;
+  if (activity.attempt > 1 && activity.lastFailure !== undefined) {
+    return `${activity.activity} is retried: ${activity.lastFailure.code}: ${activity.lastFailure.message}`;
+  }
+  return activity.waiting === undefined ? undefined : `${activity.activity} waits: ${activity.waiting}`;
+}
+
+function suffix(activities: readonly PendingActivity[], now: number): string {
+  const notes: string[] = [];
+  if (activities.length > 1) notes.push(`${String(activities.length)} activities`);
+  const attempt = Math.max(...activities.map((activity) => activity.attempt));
+  if (attempt > 1) notes.push(`attempt ${String(attempt)}`);
+  const next = Math.min(...activities.map((activity) => (activity.nextAttempt === undefined ? Infinity : Date.parse(activity.nextAttempt))));
+  if (Number.isFinite(next) && next > now) notes.push(`next try in ${String(Math.ceil((next - now) / 1000))} s`);
+  return notes.length === 0 ? '' : ` (${notes.join(', ')})`;
+}
+
+function label({ activity, activityId }: PendingActivity): string {
+  return /^\d+$/.test(activityId) ? activity : `${activity} ${activityId}`;
+}
+
+function waitingWords(heartbeat: unknown): string | undefined {
+  if (typeof heartbeat !== 'object' || heartbeat === null) return undefined;
+  const { waiting } = heartbeat as { waiting?: unknown };
+  return typeof waiting === 'string' && waiting !== '' ? waiting : undefined;
+}
+
+function stateWord(raw: RawPending): PendingActivity['state'] {
+  const states = temporal.api.enums.v1.PendingActivityState;
+  if (raw.paused === true || raw.state === states.PENDING_ACTIVITY_STATE_PAUSED) return 'paused';
+  if (raw.state === states.PENDING_ACTIVITY_STATE_STARTED) return 'started';
+  if (raw.state === states.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED) return 'canceling';
+  return 'scheduled';
+}
+
+/** Whether a poller was seen within the last two minutes: the server itself remembers a dead one for five. */
+const POLLER_FRESH_MS = 120_000;
+
+/** The task queues of a running migration that no worker polls, in words with what to do. */
+export async function unpolledQueues(client: Client, workflowQueue: string, pending: readonly PendingActivity[], now: number): Promise<string[]> {
+  const kinds = temporal.api.enums.v1.TaskQueueType;
+  const waiting = pending.filter((activity) => activity.state === 'scheduled').map((activity) => activity.taskQueue ?? workflowQueue);
+  const asked = [
+    { queue: workflowQueue, kind: kinds.TASK_QUEUE_TYPE_WORKFLOW },
+    ...[...new Set(waiting)].map((queue) => ({ queue, kind: kinds.TASK_QUEUE_TYPE_ACTIVITY })),
+  ];
+  const silent = await Promise.all(asked.map(async ({ queue, kind }) => ((await isPolled(client, queue, kind, now)) ? undefined : queue)));
+  const queues = [...new Set(silent.filter((queue) => queue !== undefined))];
+  return queues.map((queue) => `no worker polls task queue ${JSON.stringify(queue)}: start one with \`ch-zk-migrate worker\``);
+}
+
+async function isPolled(client: Client, queue: string, kind: temporal.api.enums.v1.TaskQueueType, now: number): Promise<boolean> {
+  const { namespace } = client.options;
+  const answer = await client.workflowService.describeTaskQueue({ namespace, taskQueue: { name: queue }, taskQueueType: kind });
+  return (answer.pollers ?? []).some((poller) => {
+    const seen = toMillis(poller.lastAccessTime);
+    return seen === undefined || now - seen < POLLER_FRESH_MS;
+  });
+}

@@ -1,0 +1,61 @@
+import type { WorkflowExecutionInfo, WorkflowExecutionStatusName } from '@temporalio/client';
+
+import { NO_COUNTS } from '../domain/status';
+import type { MigrationSummary, Outcome } from '../domain/summary';
+import { SUMMARY_MEMO_KEY } from '../domain/summary';
+import type { PendingActivity } from './pending';
+
+/** What is known of an execution from a description or a list. */
+type Execution = Pick<WorkflowExecutionInfo, 'workflowId' | 'status' | 'startTime' | 'closeTime' | 'memo'>;
+
+/** Whether the workflow is open. */
+export function isRunning(status: WorkflowExecutionStatusName): boolean {
+  return status === 'RUNNING' || status === 'PAUSED' || status === 'CONTINUED_AS_NEW';
+}
+
+/** The summary in the memo, set right by what the server knows. */
+export function summaryOf(execution: Execution, pending: readonly PendingActivity[]): MigrationSummary {
+  return reconcile(memoSummary(execution), execution, pending);
+}
+
+/** The summary as the workflow left it; for one that was started by hand and has not run yet, an empty one. */
+function memoSummary(description: Execution): MigrationSummary {
+  const stored = description.memo?.[SUMMARY_MEMO_KEY] as MigrationSummary | undefined;
+  if (stored !== undefined) return stored;
+  const started = description.startTime.toISOString();
+  return {
+    id: description.workflowId, executed: !description.workflowId.endsWith('.plan'), phase: 'preflight', outcome: 'running',
+    waitingFor: null, frozen: false, replicas: 0, tables: 0, counts: NO_COUNTS, failures: [], failuresTotal: 0, started,
+    updated: started, phases: [], hosts: [], decisions: [], approved: [], paused: false, aborting: false,
+    limits: { detach: 0, clean: 0, restore: 0 }, inFlight: 0, statusFile: '', refusals: [], warnings: [],
+  };
+}
+
+/** The server's word on whether it runs, ended well or failed stands above the memo's. */
+function reconcile(summary: MigrationSummary, description: Execution, pending: readonly PendingActivity[]): MigrationSummary {
+  const status = description.status.name;
+  if (status === 'PAUSED') {
+    const reason = `paused in Temporal itself: temporal workflow unpause --workflow-id ${description.workflowId}`;
+    return { ...summary, outcome: 'waiting', waitingFor: { reason, gate: null } };
+  }
+  if (isRunning(status)) return reconcileRunning(summary, pending);
+  const outcome = closedOutcome(summary, status);
+  const updated = description.closeTime?.toISOString() ?? summary.updated;
+  return { ...summary, outcome, waitingFor: null, inFlight: 0, updated: later(summary.updated, updated) };
+}
+
+function reconcileRunning(summary: MigrationSummary, pending: readonly PendingActivity[]): MigrationSummary {
+  if (summary.outcome === 'waiting') return summary;
+  const asking = pending.find((activity) => activity.waitsForSomebody);
+  if (asking?.waiting !== undefined) return { ...summary, outcome: 'waiting', waitingFor: { reason: asking.waiting, gate: null } };
+  return summary.outcome === 'running' ? summary : { ...summary, outcome: 'running', waitingFor: null };
+}
+
+function closedOutcome(summary: MigrationSummary, status: WorkflowExecutionStatusName): Outcome {
+  if (status !== 'COMPLETED') return 'failed';
+  return summary.outcome === 'aborted' || summary.aborting ? 'aborted' : 'completed';
+}
+
+function later(left: string, right: string): string {
+  return Date.parse(left) >= Date.parse(right) ? left : right;
+}

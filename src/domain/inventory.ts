@@ -1,0 +1,72 @@
+import type { OldMetadata, ReplicaStatus } from './status';
+
+/** One table on one host. */
+export interface ReplicaRef {
+  readonly host: string;
+  readonly database: string;
+  readonly table: string;
+}
+
+/** A replica as the inventory froze it: everything here came from the server, nothing was composed. */
+export interface InventoryReplica extends ReplicaRef {
+  readonly uuid: string;
+  /** `default`, or the auxiliary ensemble's name (`system.replicas.zookeeper_name`). */
+  readonly zookeeperName: string;
+  /** `system.replicas.zookeeper_path`, below the server's root. */
+  readonly zookeeperPath: string;
+  readonly replicaName: string;
+  readonly rows: number;
+  readonly bytes: number;
+  readonly parts: number;
+}
+
+/** A replica with what its host's own tables last proved of it. */
+export interface ReplicaEntry extends InventoryReplica {
+  readonly status: ReplicaStatus;
+  readonly oldMetadata: OldMetadata;
+  readonly attached: boolean;
+  /** What was last noted on its host, see `Step` in clickhouse/store.ts: `none` before the first note. */
+  readonly step: string;
+}
+
+/** All replicas with the same ensemble, root and path: the unit of deletion and of restore. */
+export interface ReplicatedTable {
+  /** Position in the inventory's order, see {@link tableOrderKey}. */
+  readonly key: string;
+  readonly zookeeperName: string;
+  readonly zookeeperPath: string;
+  readonly replicas: readonly ReplicaEntry[];
+}
+
+/** A piece of the inventory, in the inventory's order. */
+export interface InventoryPage {
+  readonly tables: readonly ReplicatedTable[];
+  /** The key to go on after; absent on the last page. */
+  readonly next?: string;
+}
+
+export function replicaId(replica: ReplicaRef): string {
+  return JSON.stringify([replica.host, replica.database, replica.table]);
+}
+
+export function replicaLabel(replica: ReplicaRef): string {
+  return `${replica.host} ${replica.database}.${replica.table}`;
+}
+
+/** 64-bit FNV-1a as 16 hexadecimal digits: spreads neighbouring paths (the tables of one shard) over the inventory's order. */
+export function fnv1a64(text: string): string {
+  let hash = 0xcbf29ce484222325n;
+  for (const byte of new TextEncoder().encode(text)) {
+    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  }
+  return hash.toString(16).padStart(16, '0');
+}
+
+/**
+ * The order in which tables are worked on. A hash comes first, so that every page holds tables of every shard and no host waits
+ * for another shard's turn; what follows makes it unique for the group (ensemble, root, path).
+ */
+export function tableOrderKey(ensemble: string, root: string, path: string): string {
+  const identity = JSON.stringify([ensemble, root, path]);
+  return `${fnv1a64(identity)} ${identity}`;
+}

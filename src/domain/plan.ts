@@ -1,0 +1,68 @@
+import type { Finding } from './summary';
+
+/** The plan of one table on one host, see cli.md (`plan --json`). */
+export interface PlannedTable {
+  readonly db: string;
+  readonly table: string;
+  readonly zk_path: string;
+  readonly replica: string;
+  readonly rows: number;
+  readonly bytes: number;
+  readonly parts: number;
+  /** Nodes at and below the path now; null where they could not be counted. */
+  readonly znodes: number | null;
+  /** What would be sent, in order: SQL, and deletions as `-- delete …` lines. */
+  readonly statements: readonly string[];
+}
+
+export interface PlannedHost {
+  readonly name: string;
+  /** Empty where the host did not answer. */
+  readonly version: string;
+  /** What the restart phase would do with the host, in words. */
+  readonly restart: string;
+  /** Where its metadata is, and where it would be. */
+  readonly from: string;
+  readonly to: string;
+  readonly tables: readonly PlannedTable[];
+}
+
+export interface PlanEstimate {
+  /** Seconds, by the rates below. */
+  readonly seconds: number;
+  readonly how: string;
+}
+
+export interface Plan {
+  readonly id: string;
+  readonly hosts: readonly PlannedHost[];
+  readonly refusals: readonly Finding[];
+  readonly warnings: readonly Finding[];
+  readonly estimate: PlanEstimate;
+  /** True when the hosts know this migration already: a start would go on with it. */
+  readonly known: boolean;
+}
+
+/** Rates of one host, from `docs/performance.md`; a plan's estimate is a first guess, `watch` has the true one. */
+export const RATES = { tablesPerSecond: 40, partsPerSecond: 250, nodesPerSecond: 8_000, restartSeconds: 30 } as const;
+
+/** Estimates a run: hosts work side by side, restarts go in waves. */
+export function estimate(
+  hosts: readonly { readonly tables: readonly PlannedTable[]; readonly restarts: boolean }[],
+  wave: number,
+): PlanEstimate {
+  const slowest = Math.max(
+    0,
+    ...hosts.map(({ tables }) => {
+      const parts = tables.reduce((sum, table) => sum + table.parts, 0);
+      return tables.length / RATES.tablesPerSecond + parts / RATES.partsPerSecond + tables.length / RATES.tablesPerSecond;
+    }),
+  );
+  const nodes = hosts.reduce((sum, { tables }) => sum + tables.reduce((n, table) => n + (table.znodes ?? 0), 0), 0);
+  const waves = Math.ceil(hosts.filter(({ restarts }) => restarts).length / wave);
+  const seconds = Math.ceil(slowest + nodes / RATES.nodesPerSecond + waves * RATES.restartSeconds);
+  return {
+    seconds,
+    how: `${RATES.tablesPerSecond} tables/s and ${RATES.partsPerSecond} parts/s a host, ${RATES.nodesPerSecond} nodes/s, ${RATES.restartSeconds} s a restart`,
+  };
+}

@@ -1,0 +1,96 @@
+/**
+ * The spec of a migration after it was read, checked and filled in with its defaults: JSON-safe, free of secrets (only the names of
+ * the variables that hold them), and the workflow's input. Made by `config/load-spec.ts`; durations are milliseconds.
+ */
+
+export const PHASES = ['detach', 'clean', 'restart', 'restore'] as const;
+/** A phase that has a gate before it. */
+export type Phase = (typeof PHASES)[number];
+
+/** A ZooKeeper ensemble as one client sees it. */
+export interface EnsembleSpec {
+  /** `host:port[,host:port…]`, without a chroot. */
+  readonly connect: string;
+  /** The servers' `<zookeeper><root>`: `''` where they have none, else `/a[/b…]` without a slash at the end. */
+  readonly root: string;
+}
+
+export type RestartStrategy =
+  | { readonly kind: 'command'; readonly command: readonly string[] }
+  | { readonly kind: 'sql' }
+  | { readonly kind: 'manual' }
+  | { readonly kind: 'none' };
+
+/** How one host is restarted; `{host}` in the argument vectors is already filled in. */
+export interface RestartSpec {
+  readonly strategy: RestartStrategy;
+  readonly reconfigure?: readonly string[];
+  readonly timeoutMs: number;
+}
+
+export interface TlsSpec {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+export interface HostSpec {
+  readonly name: string;
+  readonly url: string;
+  readonly user: string;
+  /** The variable that holds the password; absent means no password. */
+  readonly passwordEnv?: string;
+  readonly tls?: TlsSpec;
+  readonly restart: RestartSpec;
+  /** Where the host's metadata is today. */
+  readonly zookeeper: EnsembleSpec;
+  /** Where it must be after the restart; equal to `zookeeper` when nothing moves. */
+  readonly after: EnsembleSpec;
+  /** The task queue of the activities that touch this host. */
+  readonly taskQueue: string;
+}
+
+export type CleanMode = 'before-restore' | 'after-verify' | 'never';
+
+export interface TableSelection {
+  /** Globs on `database.table`; empty means every replicated table. */
+  readonly include: readonly string[];
+  readonly exclude: readonly string[];
+  /** Only tables with an active part on this disk. */
+  readonly disk?: string;
+  /** A glob on the ZooKeeper path. */
+  readonly zkPath?: string;
+  /** An explicit list (from `tables.from`, read when the spec was loaded). */
+  readonly list?: readonly { readonly host?: string; readonly database: string; readonly table: string }[];
+}
+
+export interface ParallelSpec {
+  /** Per host. */
+  readonly detach: number;
+  /** Replicated tables at a time. */
+  readonly clean: number;
+  /** Per host. */
+  readonly restore: number;
+}
+
+export interface MigrationSpec {
+  readonly id: string;
+  readonly hosts: readonly HostSpec[];
+  /** The variable that holds ZooKeeper's `user:password` digest. */
+  readonly digestEnv?: string;
+  /** Further ensembles, by the name before the colon of a path such as `zk2:/clickhouse/tables/…`. */
+  readonly auxiliary: Readonly<Record<string, EnsembleSpec>>;
+  readonly clean: CleanMode;
+  readonly tables: TableSelection;
+  readonly wave: number;
+  readonly pauseBefore: readonly Phase[];
+  readonly parallel: ParallelSpec;
+  readonly onFailure: 'stop' | 'continue';
+  readonly holdOnFailureMs: number;
+  readonly verify: { readonly writable: 'required' | 'report' };
+  /** The workflow's task queue. */
+  readonly taskQueue: string;
+  readonly statusFile: string;
+  /** Replicas that may be on no host of the spec, by the operator's word. */
+  readonly allowMissingReplicas: readonly string[];
+}

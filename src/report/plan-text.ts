@@ -1,0 +1,64 @@
+import type picocolors from 'picocolors';
+import prettyMs from 'pretty-ms';
+
+import type { Plan, PlannedHost } from '../domain/plan';
+import type { Finding } from '../domain/summary';
+
+type Paint = ReturnType<typeof picocolors.createColors>;
+
+/** A plan as text: host by host, table by table, every statement; what stands against it last, where it is seen. */
+export function planText(plan: Plan, paint: Paint): string {
+  const tables = plan.hosts.flatMap((host) => host.tables);
+  const sum = (of: (table: (typeof tables)[number]) => number): number => tables.reduce((total, table) => total + of(table), 0);
+  const lines = [
+    `${paint.bold('plan')} ${printable(plan.id)}: nothing was changed`,
+    ...plan.hosts.flatMap((host) => hostText(host, paint)),
+    '',
+    `${tables.length} replicas on ${plan.hosts.length} hosts, ${sum(({ rows }) => rows)} rows, ${bytesText(sum(({ bytes }) => bytes))}, ${sum(({ parts }) => parts)} parts`,
+    `estimate: ${prettyMs(plan.estimate.seconds * 1000)} (${plan.estimate.how})`,
+    ...findingsText('warnings', plan.warnings, paint.yellow),
+    ...findingsText('refusals', plan.refusals, paint.red),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function hostText(host: PlannedHost, paint: Paint): string[] {
+  return [
+    '',
+    `${paint.bold(host.name)} ClickHouse ${host.version === '' ? '(did not answer)' : host.version}`,
+    `  metadata: ${host.from}${host.from === host.to ? ', made anew in place' : ` -> ${host.to}`}`,
+    `  restart:  ${host.restart}`,
+    ...host.tables.flatMap((table) => [
+      '',
+      `  ${paint.cyan(printable(`${table.db}.${table.table}`))}: ${table.rows} rows, ${bytesText(table.bytes)}, ${table.parts} parts`,
+      `    path ${printable(table.zk_path)}, replica ${printable(table.replica)}, ${table.znodes === null ? 'nodes not counted' : `${table.znodes} nodes`}`,
+      ...table.statements.map((statement) => `    ${printable(statement)}`),
+    ]),
+  ];
+}
+
+/** Findings as text, each with what to do. */
+export function findingsText(title: string, findings: readonly Finding[], color: (text: string) => string): string[] {
+  if (findings.length === 0) return [];
+  return [
+    '',
+    color(`${findings.length} ${title}:`),
+    ...findings.map(({ code, host, db, table, message, fix }) => {
+      const what = [host, db === undefined ? '' : `${db}${table === undefined ? '' : `.${table}`}`].filter((word) => word !== '').join(' ');
+      return `  ${color(code)} ${printable(what)}: ${printable(message)}\n    -> ${printable(fix)}`;
+    }),
+  ];
+}
+
+/** Control characters of a name shown as escapes, so that a name cannot write over a terminal. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029]/gu, (character) => JSON.stringify(character).slice(1, -1).replace('\u007f', '\\u007f'));
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
+
+export function bytesText(bytes: number): string {
+  const power = bytes < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(bytes) / 10));
+  const value = bytes / 1024 ** power;
+  return `${power === 0 ? String(value) : value.toFixed(1)} ${UNITS[power] ?? 'B'}`;
+}

@@ -1,0 +1,132 @@
+/** One look at a migration, for people. */
+import type { MigrationDescription } from '../client/describe';
+import type { ReplicaRecord } from '../history/fold';
+import { plainTable } from './plain-table';
+import { phaseProgress } from './progress';
+import { between, oneLine, stateWords } from './words';
+
+/** The colours that are used; picocolors has them. */
+export interface Paint {
+  bold(text: string): string;
+  dim(text: string): string;
+  red(text: string): string;
+  green(text: string): string;
+  yellow(text: string): string;
+  cyan(text: string): string;
+}
+
+export interface StatusTextOptions {
+  readonly paint: Paint;
+  /** Milliseconds. */
+  readonly now: number;
+  readonly ui: string;
+  readonly replicas?: readonly ReplicaRecord[];
+}
+
+const MAX_SHOWN = 10;
+
+export function statusText(description: MigrationDescription, options: StatusTextOptions): string {
+  const blocks = [
+    heading(description, options),
+    progressTable(description, options),
+    hostTable(description),
+    failureList(description, options.paint),
+    findingList(description, options.paint),
+    replicaTable(options.replicas),
+    footer(description, options),
+  ];
+  return `${blocks.filter((block) => block !== '').join('\n\n')}\n`;
+}
+
+/** What to type next, by the state. */
+export function nextCommand({ id, summary }: MigrationDescription): string | undefined {
+  switch (summary.outcome) {
+    case 'running':
+      return `ch-zk-migrate watch ${id}`;
+    case 'waiting': {
+      const gate = summary.waitingFor?.gate ?? null;
+      if (gate !== null && !summary.paused) return `ch-zk-migrate approve ${id} ${gate}`;
+      if (summary.paused) return `ch-zk-migrate resume ${id}`;
+      return summary.failuresTotal > 0 ? `ch-zk-migrate retry ${id}` : `ch-zk-migrate watch ${id}`;
+    }
+    case 'failed':
+      return summary.executed ? `ch-zk-migrate retry ${id}   (or: ch-zk-migrate abort ${id})` : undefined;
+    case 'completed':
+      return summary.executed ? `ch-zk-migrate report ${id} --output ${id}.html` : undefined;
+    case 'aborted':
+      return undefined;
+    default:
+      return summary.outcome satisfies never;
+  }
+}
+
+function heading(description: MigrationDescription, { paint, now }: StatusTextOptions): string {
+  const { summary } = description;
+  const color = { running: paint.cyan, waiting: paint.yellow, completed: paint.green, failed: paint.red, aborted: paint.yellow }[summary.outcome];
+  const ended = summary.outcome === 'running' || summary.outcome === 'waiting' ? undefined : (description.closed ?? summary.updated);
+  return [
+    `${paint.bold(oneLine(description.id))}  ${color(stateWords(description))}${summary.executed ? '' : paint.dim('  (dry run)')}`,
+    `${paint.dim('phase')} ${summary.phase}   ${paint.dim('since')} ${summary.started}   ${paint.dim('for')} ${between(summary.started, ended, now)}`,
+  ].join('\n');
+}
+
+function progressTable({ summary }: MigrationDescription, { now }: StatusTextOptions): string {
+  if (!summary.executed && summary.phases.length === 0) return '';
+  const table = plainTable(['phase', 'tables', 'time']);
+  for (const { phase, done, total, state } of phaseProgress(summary)) {
+    const times = summary.phases.findLast((entry) => entry.phase === phase);
+    const time = times === undefined ? '' : between(times.started, times.ended ?? (state === 'runs' ? undefined : summary.updated), now);
+    table.push([phase, `${String(done)}/${String(total)}`, time]);
+  }
+  const counts = Object.entries(summary.counts).map(([status, count]) => `${status} ${String(count)}`);
+  return `${table.toString()}\n${counts.join('  ')}`;
+}
+
+function hostTable({ summary }: MigrationDescription): string {
+  if (summary.hosts.length === 0) return '';
+  const table = plainTable(['host', 'done', 'failed', 'of']);
+  for (const { host, done, failed, total } of summary.hosts) table.push([oneLine(host), done, failed, total]);
+  return table.toString();
+}
+
+function failureList({ summary }: MigrationDescription, paint: Paint): string {
+  if (summary.failuresTotal === 0) return '';
+  const shown = summary.failures.slice(-MAX_SHOWN).map(({ host, database, table, phase, code, message }) => {
+    const where = oneLine([host, database === '' ? '' : `${database}.${table}`].filter((part) => part !== '').join(' '));
+    return `  ${phase} ${where}: ${code}: ${oneLine(message)}`;
+  });
+  const more = summary.failuresTotal > shown.length ? ` (the last ${String(shown.length)} of them)` : '';
+  return [paint.red(`${String(summary.failuresTotal)} failed${more}`), ...shown].join('\n');
+}
+
+function findingList({ summary }: MigrationDescription, paint: Paint): string {
+  const lines = (findings: typeof summary.refusals) =>
+    findings.slice(0, MAX_SHOWN).map(({ code, host, db, table, message, fix }) => {
+      const where = oneLine([host, db === undefined ? '' : `${db}.${table ?? ''}`].filter((part) => part !== '').join(' '));
+      return `  ${code} ${where}: ${oneLine(message)}\n    ${paint.dim('fix:')} ${oneLine(fix)}`;
+    });
+  const blocks = [
+    ...(summary.refusals.length === 0 ? [] : [paint.red(`${String(summary.refusals.length)} refused`), ...lines(summary.refusals)]),
+    ...(summary.warnings.length === 0 ? [] : [paint.yellow(`${String(summary.warnings.length)} warnings`), ...lines(summary.warnings)]),
+  ];
+  return blocks.join('\n');
+}
+
+function replicaTable(replicas: readonly ReplicaRecord[] | undefined): string {
+  if (replicas === undefined) return '';
+  const table = plainTable(['host', 'table', 'status', 'rows', 'parts', 'error']);
+  for (const { host, database, table: name, status, rows, parts, error } of replicas) {
+    table.push([oneLine(host), oneLine(`${database}.${name}`), status, rows, parts, oneLine(error ?? '')]);
+  }
+  return replicas.length === 0 ? 'no replicas known yet' : table.toString();
+}
+
+function footer(description: MigrationDescription, { paint, ui }: StatusTextOptions): string {
+  const { statusFileError, statusFile } = description.summary;
+  const next = nextCommand(description);
+  return [
+    ...(statusFileError === undefined ? [] : [paint.yellow(`status file ${statusFile} is not written: ${oneLine(statusFileError)}`)]),
+    ...(next === undefined ? [] : [`${paint.dim('next:')} ${next}`]),
+    `${paint.dim('Web UI:')} ${ui}`,
+  ].join('\n');
+}

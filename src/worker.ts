@@ -1,0 +1,95 @@
+import { existsSync } from 'node:fs';
+
+import type { Client } from '@temporalio/client';
+import { makeTelemetryFilterString, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+
+import { createActivities } from './activities';
+import { Connections } from './activities/deps';
+import { WORKFLOW_BUNDLE } from './bundle';
+import type { TemporalConfig } from './client';
+import { createHistoryReader } from './history/read';
+
+export interface WorkerChoices {
+  /** Where Temporal is. */
+  readonly temporal: TemporalConfig;
+  /** A client on the same server and namespace: the mirror reads histories with it. */
+  readonly client: Client;
+  readonly taskQueue: string;
+  /** Where the variables that a spec names are read. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Whether the process's SIGTERM and SIGINT drain the worker. @default true */
+  readonly handleSignals?: boolean;
+}
+
+/** A worker that runs until it is told to drain. */
+export interface MigrationWorker {
+  /** Resolves when the worker has drained and its connections are closed. */
+  readonly ended: Promise<void>;
+  /** Takes nothing new; what runs may finish for {@link DRAIN_MS}, then is left to another worker. */
+  drain(): void;
+}
+
+/** How long running activities may go on after SIGTERM; a statement that goes on longer is found by the next worker by its id. */
+export const DRAIN_MS = 30_000;
+const FORCE_AFTER_DRAIN_MS = 5_000;
+
+let runtimeInstalled = false;
+
+/** Once a process: signals are ours to handle, and Temporal's own logging stays on stderr and quiet. */
+function installRuntime(): void {
+  if (runtimeInstalled) return;
+  runtimeInstalled = true;
+  Runtime.install({
+    shutdownSignals: [],
+    telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
+  });
+}
+
+/**
+ * Builds the real dependencies and starts a worker. The activities hold connections to hosts and ensembles, which are closed with it.
+ *
+ * @throws when Temporal does not answer
+ */
+export async function startWorker(choices: WorkerChoices): Promise<MigrationWorker> {
+  installRuntime();
+  const { address, tls, apiKey, metadata } = choices.temporal.connectionOptions;
+  const connection = await NativeConnection.connect({
+    ...(address === undefined ? {} : { address }),
+    ...(tls === undefined || tls === null ? {} : { tls }),
+    ...(typeof apiKey === 'string' ? { apiKey } : {}),
+    ...(metadata === undefined ? {} : { metadata: metadata as Record<string, string> }),
+  });
+  const connections = new Connections(choices.env);
+  const worker = await Worker.create({
+    connection,
+    namespace: choices.temporal.namespace,
+    taskQueue: choices.taskQueue,
+    ...(existsSync(WORKFLOW_BUNDLE) ? { workflowBundle: { codePath: WORKFLOW_BUNDLE } } : { workflowsPath: require.resolve('./workflows') }),
+    activities: createActivities({ connections, history: createHistoryReader(choices.client) }),
+    maxConcurrentActivityTaskExecutions: 500,
+    maxConcurrentActivityTaskPolls: 10,
+    maxEagerActivityReservationsPerWorkflowTask: 32,
+    maxHeartbeatThrottleInterval: '3s',
+    maxCachedWorkflows: 50,
+    shutdownGraceTime: DRAIN_MS,
+    shutdownForceTime: DRAIN_MS + FORCE_AFTER_DRAIN_MS,
+  });
+  const drain = (): void => {
+    if (worker.getState() === 'RUNNING') worker.shutdown();
+  };
+  const ended = run(worker, connection, connections, choices.handleSignals === false ? undefined : drain);
+  return { ended, drain };
+}
+
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+
+async function run(worker: Worker, connection: NativeConnection, connections: Connections, onSignal: (() => void) | undefined): Promise<void> {
+  if (onSignal !== undefined) for (const signal of SIGNALS) process.on(signal, onSignal);
+  try {
+    await worker.run();
+  } finally {
+    if (onSignal !== undefined) for (const signal of SIGNALS) process.off(signal, onSignal);
+    await connections.close();
+    await connection.close();
+  }
+}

@@ -1,0 +1,288 @@
+import type { ReplicaEntry, ReplicatedTable } from '../domain/inventory';
+import type { HostSpec } from '../domain/spec';
+import { tableActivities } from './activities';
+import { inFlightFor } from './lanes';
+import { failureOf, named, type Pass, type Runner } from './runner';
+import type { MigrationState } from './state';
+import { hostTarget, moves, restartInput, zookeeperTarget } from './targets';
+
+/** How often a table whose replicas' records differ is taken back before it fails: somebody keeps writing. */
+const RETURNS = 3;
+
+/** The phases as passes over the inventory. */
+export class Phases {
+  constructor(
+    private readonly state: MigrationState,
+    private readonly runner: Runner,
+  ) {}
+
+  private hostOf(name: string): HostSpec {
+    const host = this.state.spec.hosts.find((one) => one.name === name);
+    if (host === undefined) throw new Error(`the host ${name} is not in the spec`);
+    return host;
+  }
+
+  private hostsOf(table: ReplicatedTable, where: 'before' | 'after'): ReturnType<typeof hostTarget>[] {
+    return table.replicas.map(({ host }) => hostTarget(this.hostOf(host), where));
+  }
+
+  /** Phase 2: save every manifest, DETACH, see that it is gone. */
+  detach(): Pass {
+    return {
+      pick: (table) =>
+        table.replicas.filter(
+          (replica) =>
+            !this.runner.isLeftOut(replica) &&
+            (replica.status === 'INIT' || (replica.status === 'DETACHED' && replica.attached && replica.step !== 'cleaning')),
+        ),
+      limit: () => inFlightFor(this.state.limits.detach),
+      work: (table, picked) => this.detachReplicas(table, picked),
+    };
+  }
+
+  /** Phase 3: barrier, delete exactly these nodes, see that they are gone. */
+  clean(): Pass {
+    return {
+      pick: (table) => table.replicas.filter((replica) => !this.runner.isLeftOut(replica) && replica.status === 'DETACHED'),
+      limit: () => inFlightFor(this.state.limits.clean),
+      work: (table) => this.cleanTable(table, this.state.spec.clean === 'before-restore' ? 'delete' : 'keep'),
+    };
+  }
+
+  /** Phase 4, one host: attach its replicas, see them readonly, save the baselines. */
+  attach(host: string): Pass {
+    return {
+      host,
+      pick: (table) =>
+        table.replicas.filter((replica) =>
+          this.runner.isLeftOut(replica)
+            ? this.runner.isSkipped(replica) && !replica.attached && replica.step !== 'none'
+            : replica.status === 'ZK_CLEANED' && !(replica.attached && BASELINE_SAVED.has(replica.step)),
+        ),
+      limit: () => inFlightFor(this.state.limits.restore),
+      work: async (_table, picked) => {
+        await this.all(_table, picked, (replica) =>
+          this.runner.isSkipped(replica) ? this.reattach(replica, 'after') : this.attachReplica(replica, 'after'),
+        );
+      },
+    };
+  }
+
+  /** Phase 5: the first replica alone, proved; then the others, proved. */
+  restore(where: 'before' | 'after'): Pass {
+    return {
+      pick: (table) => {
+        if (table.replicas.some((replica) => this.runner.isLeftOut(replica) || this.state.failedHosts.has(replica.host))) return [];
+        return table.replicas.some(({ status }) => status === 'ZK_CLEANED') ? table.replicas : [];
+      },
+      limit: () => inFlightFor(this.state.limits.restore),
+      work: (table) => this.restoreTable(table, where),
+    };
+  }
+
+  /** After the proof of all (`clean: after-verify`): the old nodes go. */
+  deleteOld(): Pass {
+    return {
+      pick: (table) => (table.replicas.every((replica) => replica.status === 'RESTORED' && replica.oldMetadata === 'kept') ? table.replicas : []),
+      limit: () => inFlightFor(this.state.limits.clean),
+      work: (table) => this.cleanTable(table, 'delete-old'),
+    };
+  }
+
+  /** Abort, first: a deletion that was begun is finished, while nothing of the table is attached. */
+  finishCleaning(): Pass {
+    return {
+      regardless: true,
+      pick: (table) => (table.replicas.some(({ step }) => step === 'cleaning') ? table.replicas : []),
+      limit: () => inFlightFor(this.state.limits.clean),
+      work: (table) => this.cleanTable(table, 'delete'),
+    };
+  }
+
+  /** Abort: every replica attached again where its nodes are. */
+  giveBack(): Pass {
+    return {
+      regardless: true,
+      pick: (table) => table.replicas.filter((replica) => replica.status !== 'RESTORED' && replica.step !== 'none'),
+      limit: () => inFlightFor(this.state.limits.restore),
+      work: async (table, picked) => {
+        await this.all(table, picked, (replica) => this.reattach(replica, 'before'));
+      },
+    };
+  }
+
+  /** Abort: what has lost its nodes is restored and proved like any other. */
+  rebuild(): Pass {
+    return { ...this.restore('before'), regardless: true };
+  }
+
+  /** Phase 4, one host: run its restart strategy where it is needed. True when its tables can be attached. */
+  async restartHost(host: HostSpec): Promise<boolean> {
+    if (!moves(host)) return true;
+    try {
+      await tableActivities.restartHost.executeWithOptions(
+        { summary: `restart ${host.name}`, activityId: `restart ${host.name}`, taskQueue: host.taskQueue, heartbeatTimeout: '30s' },
+        [restartInput(this.state.spec, host)],
+      );
+      return true;
+    } catch (error) {
+      const { code, message } = failureOf(error);
+      this.state.failedHosts.add(host.name);
+      this.state.fail({ host: host.name, database: '', table: '' }, code, message);
+      return false;
+    }
+  }
+
+  /** Where every host keeps its metadata now. */
+  async located(): Promise<readonly ('before' | 'after' | 'elsewhere')[]> {
+    return Promise.all(
+      this.state.spec.hosts.map(async (host) => {
+        const { on } = await tableActivities.locateHost.executeWithOptions(
+          { summary: `where ${host.name} keeps its metadata`, taskQueue: host.taskQueue },
+          [restartInput(this.state.spec, host)],
+        );
+        return on;
+      }),
+    );
+  }
+
+  private async detachReplicas(table: ReplicatedTable, picked: readonly ReplicaEntry[]): Promise<void> {
+    await this.all(table, picked, async (replica) => {
+      const host = this.hostOf(replica.host);
+      const outcome = await tableActivities.detachReplica.executeWithOptions(named('detach', replica, host.taskQueue), [
+        { migration: this.state.spec.id, host: hostTarget(host, 'before'), replica: frozen(replica), limit: this.state.limits.detach },
+      ]);
+      this.runner.took(picked, outcome);
+    });
+  }
+
+  private async cleanTable(table: ReplicatedTable, keep: 'delete' | 'keep' | 'delete-old'): Promise<void> {
+    const { spec } = this.state;
+    const input = {
+      migration: spec.id,
+      hosts: this.hostsOf(table, 'before'),
+      table,
+      zookeeper: zookeeperTarget(spec),
+      allowMissingReplicas: spec.allowMissingReplicas,
+      limit: this.state.limits.clean,
+      keep,
+    };
+    const name = nameOf(table);
+    for (let returned = 0; ; returned += 1) {
+      try {
+        this.runner.took(table.replicas, await tableActivities.cleanTable.executeWithOptions(named('clean', name, spec.taskQueue), [input]));
+        return;
+      } catch (error) {
+        if (failureOf(error).code !== 'REPLICAS_DIFFER' || returned >= RETURNS) throw error;
+        this.state.decide(`${name.database}.${name.table} goes back: ${failureOf(error).message}`, undefined, new Date().toISOString());
+      }
+      this.runner.took(table.replicas, await tableActivities.returnTable.executeWithOptions(named('return', name, spec.taskQueue), [input]));
+      await this.detachReplicas(table, table.replicas);
+    }
+  }
+
+  private async attachReplica(replica: ReplicaEntry, where: 'before' | 'after'): Promise<void> {
+    const host = this.hostOf(replica.host);
+    const outcome = await tableActivities.attachReplica.executeWithOptions(named('attach', replica, host.taskQueue), [
+      this.attachInput(host, replica, where),
+    ]);
+    this.runner.took([replica], outcome);
+  }
+
+  private async reattach(replica: ReplicaEntry, where: 'before' | 'after'): Promise<void> {
+    const host = this.hostOf(replica.host);
+    const outcome = await tableActivities.reattachReplica.executeWithOptions(named('reattach', replica, host.taskQueue), [
+      this.attachInput(host, replica, where),
+    ]);
+    this.runner.took([replica], outcome);
+  }
+
+  private attachInput(host: HostSpec, replica: ReplicaEntry, where: 'before' | 'after') {
+    return {
+      migration: this.state.spec.id,
+      host: hostTarget(host, where),
+      replica: frozen(replica),
+      zookeeper: zookeeperTarget(this.state.spec),
+      limit: this.state.limits.restore,
+    };
+  }
+
+  private async restoreTable(table: ReplicatedTable, where: 'before' | 'after'): Promise<void> {
+    if (table.replicas.length === 1) {
+      for (const replica of table.replicas) await this.restoreReplica(replica, where, undefined, true);
+      return;
+    }
+    const { spec } = this.state;
+    const hosts = this.hostsOf(table, where);
+    const zookeeper = zookeeperTarget(spec);
+    try {
+      const elected = await tableActivities.electFirst.executeWithOptions(named('elect', nameOf(table), spec.taskQueue), [
+        { migration: spec.id, hosts, table, zookeeper },
+      ]);
+      const first = table.replicas.find(({ host }) => host === elected.first);
+      if (first === undefined) throw new Error(`elected ${elected.first}, which has no replica of the table`);
+      if (elected.note !== undefined) this.state.decide(`${first.database}.${first.table}: ${elected.note}`, undefined, new Date().toISOString());
+      await this.restoreReplica(first, where, undefined, false);
+      const others = table.replicas.filter((replica) => replica !== first);
+      await this.all(table, others, (replica) => this.restoreReplica(replica, where, first, false));
+    } finally {
+      await tableActivities.startMerges.executeWithOptions(
+        { ...named('start merges', nameOf(table), spec.taskQueue), retry: { maximumAttempts: 5 } },
+        [{ hosts, table }],
+      );
+    }
+  }
+
+  private async restoreReplica(
+    replica: ReplicaEntry,
+    where: 'before' | 'after',
+    first: ReplicaEntry | undefined,
+    alone: boolean,
+  ): Promise<void> {
+    const { spec } = this.state;
+    const host = this.hostOf(replica.host);
+    const outcome = await tableActivities.restoreReplica.executeWithOptions(named('restore', replica, host.taskQueue), [
+      {
+        migration: spec.id,
+        host: hostTarget(host, where),
+        replica: frozen(replica),
+        ...(first === undefined ? {} : { first: { host: hostTarget(this.hostOf(first.host), where), replica: frozen(first) } }),
+        zookeeper: zookeeperTarget(spec),
+        writable: spec.verify.writable,
+        limit: this.state.limits.restore,
+        alone,
+      },
+    ]);
+    this.runner.took([replica], outcome);
+  }
+
+  /** Every replica is tried, whatever becomes of the others; each failure is noted with its own host. */
+  private async all(
+    table: ReplicatedTable,
+    replicas: readonly ReplicaEntry[],
+    work: (replica: ReplicaEntry) => Promise<void>,
+  ): Promise<void> {
+    await Promise.all(
+      replicas.map(async (replica) => {
+        try {
+          await work(replica);
+        } catch (error) {
+          this.runner.failed(table, replica, error);
+        }
+      }),
+    );
+  }
+}
+
+/** The notes from which on a replica's baseline stands. */
+const BASELINE_SAVED: ReadonlySet<string> = new Set(['baseline', 'restoring', 'repairing', 'restored']);
+
+function frozen(replica: ReplicaEntry): Omit<ReplicaEntry, 'status' | 'oldMetadata' | 'attached' | 'step'> {
+  const { host, database, table, uuid, zookeeperName, zookeeperPath, replicaName, rows, bytes, parts } = replica;
+  return { host, database, table, uuid, zookeeperName, zookeeperPath, replicaName, rows, bytes, parts };
+}
+
+function nameOf(table: ReplicatedTable): { database: string; table: string } {
+  const [first] = table.replicas;
+  return { database: first?.database ?? '', table: first?.table ?? table.zookeeperPath };
+}

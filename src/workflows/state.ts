@@ -1,0 +1,241 @@
+import { replicaId, type ReplicaRef, type ReplicatedTable } from '../domain/inventory';
+import type { FailureType } from '../domain/failure';
+import type { ParallelSpec, Phase } from '../domain/spec';
+import { moveCount, NO_COUNTS, type ReplicaStatus, type StatusCounts } from '../domain/status';
+import {
+  type Decision,
+  type Finding,
+  MAX_DECISIONS_SHOWN,
+  MAX_FAILURES_SHOWN,
+  MAX_FINDINGS_SHOWN,
+  type MigrationSummary,
+  type Outcome,
+  type PhaseTimes,
+  type Stage,
+  type TableFailure,
+  type Waiting,
+} from '../domain/summary';
+import type { CarriedState, MigrationInput, Note } from './messages';
+
+/** More failures than this are not kept one by one: the migration stops, whatever `onFailure` says. */
+export const MAX_FAILED_TABLES = 2_000;
+
+/** All that a migration knows of itself: bounded, JSON-safe, and rebuilt by every replay. */
+export class MigrationState {
+  stage: Stage = 'preflight';
+  outcome: Outcome = 'running';
+  waiting: Waiting | null = null;
+  frozen = false;
+  replicas = 0;
+  tables = 0;
+  perHost: Record<string, number> = {};
+  counts: StatusCounts = NO_COUNTS;
+  failures: TableFailure[] = [];
+  failuresTotal = 0;
+  readonly failedKeys = new Set<string>();
+  readonly failedHosts = new Set<string>();
+  phases: PhaseTimes[] = [];
+  decisions: Decision[] = [];
+  approved: Phase[] = [];
+  paused = false;
+  pauseReason: string | undefined;
+  aborting = false;
+  limits: ParallelSpec;
+  skip: string[] = [];
+  only: string[] = [];
+  started: string;
+  progress: Record<string, { done: number; failed: number }> = {};
+  inFlight = 0;
+  statusFileError: string | undefined;
+  refusals: Finding[] = [];
+  warnings: Finding[] = [];
+  /** Raised by every change, lowered when it was mirrored. */
+  dirty = true;
+
+  constructor(
+    readonly input: MigrationInput,
+    now: string,
+  ) {
+    this.limits = input.spec.parallel;
+    this.started = now;
+    if (input.carried !== undefined) this.restoreFrom(input.carried);
+    else if (input.resume !== undefined) this.resumeFrom(input.resume, now);
+  }
+
+  get spec(): MigrationInput['spec'] {
+    return this.input.spec;
+  }
+
+  /** Whether a failure keeps what has not started from starting. */
+  get halted(): boolean {
+    if (this.failuresTotal === 0 || this.aborting) return false;
+    return this.spec.onFailure === 'stop' || this.failedKeys.size > MAX_FAILED_TABLES;
+  }
+
+  touch(): void {
+    this.dirty = true;
+  }
+
+  enter(stage: Stage, now: string): void {
+    if (this.stage === stage && this.phases.at(-1)?.phase === stage && this.phases.at(-1)?.ended === undefined) return;
+    this.leave(now);
+    this.stage = stage;
+    this.progress = {};
+    this.phases.push({ phase: stage, started: now });
+    this.touch();
+  }
+
+  leave(now: string): void {
+    const last = this.phases.at(-1);
+    if (last !== undefined && last.ended === undefined) this.phases[this.phases.length - 1] = { ...last, ended: now };
+    this.touch();
+  }
+
+  moved(from: ReplicaStatus, to: ReplicaStatus): void {
+    this.counts = moveCount(this.counts, from, to);
+    this.touch();
+  }
+
+  progressed(host: string, how: 'done' | 'failed'): void {
+    const entry = this.progress[host] ?? { done: 0, failed: 0 };
+    this.progress[host] = { ...entry, [how]: entry[how] + 1 };
+    this.touch();
+  }
+
+  fail(ref: ReplicaRef, code: FailureType, message: string, table?: ReplicatedTable): void {
+    this.failuresTotal += 1;
+    if (table !== undefined) this.failedKeys.add(table.key);
+    const failure: TableFailure = { ...ref, phase: this.stage, code, message };
+    const id = replicaId(ref);
+    const others = this.failures.filter((one) => replicaId(one) !== id || one.phase !== this.stage);
+    if (others.length < MAX_FAILURES_SHOWN) this.failures = [...others, failure];
+    this.touch();
+  }
+
+  clearFailures(): void {
+    this.failures = [];
+    this.failuresTotal = 0;
+    this.failedKeys.clear();
+    this.failedHosts.clear();
+    this.touch();
+  }
+
+  decide(what: string, note: Note | undefined, now: string): void {
+    const decision: Decision = {
+      at: now,
+      what,
+      ...(note?.by === undefined ? {} : { by: note.by }),
+      ...(note?.reason === undefined ? {} : { reason: note.reason }),
+    };
+    this.decisions = [...this.decisions, decision].slice(-MAX_DECISIONS_SHOWN);
+    this.touch();
+  }
+
+  summary(now: string): MigrationSummary {
+    const hosts = this.spec.hosts.map(({ name }) => ({
+      host: name,
+      done: this.progress[name]?.done ?? 0,
+      failed: this.progress[name]?.failed ?? 0,
+      total: this.perHost[name] ?? 0,
+    }));
+    const paused = this.paused && this.outcome === 'running';
+    return {
+      id: this.spec.id,
+      executed: this.input.execute,
+      phase: this.stage,
+      outcome: this.waiting !== null && this.outcome === 'running' ? 'waiting' : paused ? 'waiting' : this.outcome,
+      waitingFor: this.waiting ?? (paused ? { reason: this.pausedWords(), gate: null } : null),
+      frozen: this.frozen,
+      replicas: this.replicas,
+      tables: this.tables,
+      counts: this.counts,
+      failures: this.failures,
+      failuresTotal: this.failuresTotal,
+      started: this.started,
+      updated: now,
+      phases: this.phases,
+      hosts,
+      decisions: this.decisions,
+      approved: this.approved,
+      paused: this.paused,
+      aborting: this.aborting,
+      limits: this.limits,
+      inFlight: this.inFlight,
+      statusFile: this.spec.statusFile,
+      ...(this.statusFileError === undefined ? {} : { statusFileError: this.statusFileError }),
+      refusals: this.refusals.slice(0, MAX_FINDINGS_SHOWN),
+      warnings: this.warnings.slice(0, MAX_FINDINGS_SHOWN),
+    };
+  }
+
+  pausedWords(): string {
+    const why = this.pauseReason === undefined ? '' : `: ${this.pauseReason}`;
+    return this.inFlight > 0 ? `pausing, ${this.inFlight} still run${why}` : `paused${why}`;
+  }
+
+  carry(after: string | undefined, hostsDone: readonly string[]): CarriedState {
+    return {
+      stage: this.stage,
+      ...(after === undefined ? {} : { after }),
+      hostsDone,
+      frozen: this.frozen,
+      replicas: this.replicas,
+      tables: this.tables,
+      perHost: this.perHost,
+      counts: this.counts,
+      failures: this.failures,
+      failuresTotal: this.failuresTotal,
+      failedKeys: [...this.failedKeys],
+      failedHosts: [...this.failedHosts],
+      phases: this.phases,
+      decisions: this.decisions,
+      approved: this.approved,
+      paused: this.paused,
+      ...(this.pauseReason === undefined ? {} : { pauseReason: this.pauseReason }),
+      aborting: this.aborting,
+      limits: this.limits,
+      skip: this.skip,
+      only: this.only,
+      started: this.started,
+      progress: this.progress,
+      warnings: this.warnings.slice(0, MAX_FINDINGS_SHOWN),
+    };
+  }
+
+  private restoreFrom(carried: CarriedState): void {
+    this.stage = carried.stage;
+    this.frozen = carried.frozen;
+    this.replicas = carried.replicas;
+    this.tables = carried.tables;
+    this.perHost = { ...carried.perHost };
+    this.counts = carried.counts;
+    this.failures = [...carried.failures];
+    this.failuresTotal = carried.failuresTotal;
+    for (const key of carried.failedKeys) this.failedKeys.add(key);
+    for (const host of carried.failedHosts) this.failedHosts.add(host);
+    this.phases = [...carried.phases];
+    this.decisions = [...carried.decisions];
+    this.approved = [...carried.approved];
+    this.paused = carried.paused;
+    this.pauseReason = carried.pauseReason;
+    this.aborting = carried.aborting;
+    this.limits = carried.limits;
+    this.skip = [...carried.skip];
+    this.only = [...carried.only];
+    this.started = carried.started;
+    this.progress = { ...carried.progress };
+    this.warnings = [...carried.warnings];
+  }
+
+  private resumeFrom(resume: NonNullable<MigrationInput['resume']>, now: string): void {
+    this.phases = resume.phases.map((phase) => ({ ...phase, ended: phase.ended ?? now }));
+    this.decisions = [...resume.decisions];
+    this.approved = [...resume.approved];
+    this.limits = resume.limits;
+    this.started = resume.started;
+    this.skip = [...(resume.skip ?? [])];
+    this.only = [...(resume.tables ?? [])];
+    this.aborting = resume.mode === 'abort';
+    this.decide(resume.mode === 'abort' ? 'abort' : 'retry', resume, now);
+  }
+}

@@ -1,0 +1,125 @@
+/** A real Temporal server with a worker of the fake workflow, and the built command line to run against it. */
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+
+import { ApplicationFailure, heartbeat } from '@temporalio/activity';
+import type { Client } from '@temporalio/client';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import { bundleWorkflowCode, DefaultLogger, Runtime, Worker, type WorkflowBundle } from '@temporalio/worker';
+
+import type { Activities, DetachInput, ReplicaOutcome } from '../../src/activities/types';
+import { migrationStartOptions } from '../../src/client';
+import { temporalBinary } from '../../src/dev/temporal-binary';
+import type { InventoryPage } from '../../src/domain/inventory';
+import type { MigrationSpec } from '../../src/domain/spec';
+import { WORKFLOW_TYPE } from '../../src/workflows/messages';
+
+const CLI = join(__dirname, '..', '..', 'src', 'cli.js');
+
+export interface Ran {
+  readonly exit: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Stage {
+  readonly client: Client;
+  readonly address: string;
+  readonly env: TestWorkflowEnvironment;
+  /** Runs the command line to its end. */
+  run(...args: string[]): Promise<Ran>;
+  /** Starts it, for tests that interrupt it. */
+  spawn(...args: string[]): ChildProcess;
+  start(id: string, change?: Partial<MigrationSpec>): Promise<void>;
+  /** A worker of the fake workflow, until the function it gives is called. */
+  work(): Promise<() => Promise<void>>;
+  stop(): Promise<void>;
+}
+
+export async function openStage(): Promise<Stage> {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  const path = await temporalBinary(() => undefined);
+  const env = await TestWorkflowEnvironment.createLocal({ server: { executable: { type: 'existing-path', path }, log: { format: 'json', level: 'fatal' } } });
+  const address = env.address;
+  const variables = { ...process.env, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: 'default', TEMPORAL_CONFIG_FILE: '/dev/null', NO_COLOR: '1' };
+  const bundle = await bundleWorkflowCode({ workflowsPath: join(__dirname, 'fake-migrate.js'), logger: new DefaultLogger('ERROR') });
+  return {
+    client: env.client,
+    address,
+    env,
+    run: (...args) => runCli(args, variables),
+    spawn: (...args) => spawn(process.execPath, [CLI, ...args], { env: variables, stdio: ['ignore', 'pipe', 'pipe'] }),
+    start: async (id, change) => {
+      await env.client.workflow.start(WORKFLOW_TYPE, migrationStartOptions({ spec: spec(id, change), execute: true }));
+    },
+    work: () => work(env, bundle),
+    stop: () => env.teardown(),
+  };
+}
+
+async function work(env: TestWorkflowEnvironment, workflowBundle: WorkflowBundle): Promise<() => Promise<void>> {
+  const worker = await Worker.create({ connection: env.nativeConnection, namespace: 'default', taskQueue: TASK_QUEUE, workflowBundle, activities: fakeActivities() });
+  const running = worker.run();
+  return async () => {
+    worker.shutdown();
+    await running;
+  };
+}
+
+async function runCli(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Ran> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [CLI, ...args], { env, maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
+      resolve({ exit: error === null ? 0 : Number(error.code ?? -1), stdout, stderr });
+    });
+  });
+}
+
+export const TASK_QUEUE = 'fake-migrations';
+export const HOSTILE = 'it\'s "a" <b>`table`</b>\n# x: ☃';
+
+export function spec(id: string, change: Partial<MigrationSpec> = {}): MigrationSpec {
+  const ensemble = { connect: 'zk:2181', root: '/old' };
+  const host = (name: string) => ({
+    name, url: `http://${name}:8123`, user: 'default', restart: { strategy: { kind: 'none' as const }, timeoutMs: 1000 },
+    zookeeper: ensemble, after: { ...ensemble, root: '/new' }, taskQueue: TASK_QUEUE,
+  });
+  return {
+    id, hosts: [host('ch-1'), host('ch-2')], auxiliary: {}, clean: 'before-restore', tables: { include: [], exclude: [] }, wave: 1,
+    pauseBefore: [], parallel: { detach: 8, clean: 8, restore: 8 }, onFailure: 'stop', holdOnFailureMs: 0, verify: { writable: 'report' },
+    taskQueue: TASK_QUEUE, statusFile: 'status.yaml', allowMissingReplicas: [], ...change,
+  };
+}
+
+function fakeActivities(): Pick<Activities, 'loadPage' | 'detachReplica' | 'cleanTable' | 'restoreReplica'> {
+  const failedOnce = new Set<string>();
+  return {
+    loadPage: () => Promise.resolve(page()),
+    detachReplica: (input: DetachInput) => {
+      const { migration, replica } = input;
+      if (migration.startsWith('stuck-')) {
+        heartbeat({ waiting: 'the host is to come back' });
+        throw ApplicationFailure.create({ type: 'HOST_UNREACHABLE', message: 'host ch-1 does not answer' });
+      }
+      if (/^(?:fail|hold)-/.test(migration) && replica.host === 'ch-1' && !failedOnce.has(migration)) {
+        failedOnce.add(migration);
+        throw ApplicationFailure.create({ type: 'UNKNOWN_TABLE', message: 'it is <gone>', nonRetryable: true });
+      }
+      return Promise.resolve(outcome([replica], 'DETACHED'));
+    },
+    cleanTable: ({ table }) => Promise.resolve(outcome(table.replicas, 'ZK_CLEANED')),
+    restoreReplica: ({ replica }) => Promise.resolve(outcome([replica], 'RESTORED')),
+  };
+}
+
+function outcome(replicas: readonly { host: string; database: string; table: string }[], status: 'DETACHED' | 'ZK_CLEANED' | 'RESTORED'): ReplicaOutcome {
+  const at = new Date().toISOString();
+  return { updates: replicas.map(({ host, database, table }) => ({ host, database, table, status, at, ...(status === 'ZK_CLEANED' ? { oldMetadata: 'deleted' as const } : {}) })) };
+}
+
+function page(): InventoryPage {
+  const replica = (host: string) => ({
+    host, database: 'shop', table: HOSTILE, uuid: '00000000-0000-0000-0000-000000000001', zookeeperName: 'default', zookeeperPath: '/clickhouse/tables/1',
+    replicaName: host, rows: 10, bytes: 100, parts: 2, status: 'INIT' as const, oldMetadata: 'kept' as const, attached: true,
+  });
+  return { tables: [{ key: 'k', zookeeperName: 'default', zookeeperPath: '/clickhouse/tables/1', replicas: [replica('ch-1'), replica('ch-2')] }] };
+}
