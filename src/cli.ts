@@ -8,6 +8,7 @@ import { addGlobalOptions, EXIT, reportError } from './cli/common';
 
 interface Entry {
   readonly name: string;
+  /** Its arguments, as `--help` lists them. */
   readonly usage: string;
   readonly summary: string;
   /** Whether it talks to Temporal. */
@@ -17,24 +18,45 @@ interface Entry {
 
 /** A command's module is loaded when its name is on the command line, so that `--help` is quick. */
 const COMMANDS: readonly Entry[] = [
-  { name: 'plan', usage: '<spec>', summary: 'what would happen, host by host, statement by statement; changes nothing', temporal: false, load: async () => (await import('./cli/plan.js')).planCommand() },
-  { name: 'start', usage: '<spec>', summary: 'a dry run as a workflow, or with --execute the migration', temporal: true, load: async () => (await import('./cli/start.js')).startCommand() },
-  { name: 'watch', usage: '<id>', summary: 'live: phase, bars, rate, ETA, the reason for waiting, last failures', temporal: true, load: async () => (await import('./cli/watch.js')).watchCommand() },
-  { name: 'status', usage: '<id>', summary: 'one look, also for an ended migration', temporal: true, load: async () => (await import('./cli/status.js')).statusCommand() },
-  { name: 'pause', usage: '<id>', summary: 'nothing new starts, running statements finish', temporal: true, load: async () => (await import('./cli/pause.js')).pauseCommand() },
-  { name: 'resume', usage: '<id>', summary: 'lifts a pause', temporal: true, load: async () => (await import('./cli/resume.js')).resumeCommand() },
-  { name: 'approve', usage: '<id> <phase>', summary: 'lets one gate through', temporal: true, load: async () => (await import('./cli/approve.js')).approveCommand() },
-  { name: 'set', usage: '<id> <key=value...>', summary: 'changes a limit while it runs', temporal: true, load: async () => (await import('./cli/set.js')).setCommand() },
-  { name: 'retry', usage: '<id>', summary: 'resumes a failed migration; proved work is not repeated', temporal: true, load: async () => (await import('./cli/retry.js')).retryCommand() },
-  { name: 'abort', usage: '<id>', summary: 'stops, and leaves no table detached', temporal: true, load: async () => (await import('./cli/abort.js')).abortCommand() },
-  { name: 'list', usage: '', summary: 'migrations known to the Temporal server', temporal: true, load: async () => (await import('./cli/list.js')).listCommand() },
-  { name: 'export', usage: '<id>', summary: 'the YAML status file, from history', temporal: true, load: async () => (await import('./cli/export.js')).exportCommand() },
-  { name: 'report', usage: '<id>', summary: 'one self-contained HTML page', temporal: true, load: async () => (await import('./cli/report.js')).reportCommand() },
-  { name: 'doctor', usage: '<spec>', summary: 'what is reachable, with which rights and versions, and what to fix', temporal: true, load: async () => (await import('./cli/doctor.js')).doctorCommand() },
-  { name: 'worker', usage: '[spec]', summary: 'runs a worker', temporal: true, load: async () => (await import('./cli/worker.js')).workerCommand() },
-  { name: 'dev', usage: '<command>', summary: 'the embedded stack: Temporal, ZooKeeper, ClickHouse hosts', temporal: false, load: async () => (await import('./cli/dev.js')).devCommand() },
-  { name: 'demo', usage: '', summary: 'a whole migration on the embedded stack, proved', temporal: false, load: async () => (await import('./cli/demo.js')).demoCommand() },
+  local('plan <spec>', 'what would happen, host by host, statement by statement; changes nothing', async () =>
+    (await import('./cli/plan.js')).planCommand(),
+  ),
+  remote('start <spec>', 'a dry run as a workflow, or with --execute the migration', async () =>
+    (await import('./cli/start.js')).startCommand(),
+  ),
+  remote('watch <id>', 'live: phase, bars, rate, ETA, the reason for waiting, last failures', async () =>
+    (await import('./cli/watch.js')).watchCommand(),
+  ),
+  remote('status <id>', 'one look, also for an ended migration', async () => (await import('./cli/status.js')).statusCommand()),
+  remote('pause <id>', 'nothing new starts, running statements finish', async () => (await import('./cli/pause.js')).pauseCommand()),
+  remote('resume <id>', 'lifts a pause', async () => (await import('./cli/resume.js')).resumeCommand()),
+  remote('approve <id> <phase>', 'lets one gate through', async () => (await import('./cli/approve.js')).approveCommand()),
+  remote('set <id> <key=value...>', 'changes a limit while it runs', async () => (await import('./cli/set.js')).setCommand()),
+  remote('retry <id>', 'resumes a failed migration; proved work is not repeated', async () =>
+    (await import('./cli/retry.js')).retryCommand(),
+  ),
+  remote('abort <id>', 'stops, and leaves no table detached', async () => (await import('./cli/abort.js')).abortCommand()),
+  remote('list', 'migrations known to the Temporal server', async () => (await import('./cli/list.js')).listCommand()),
+  remote('export <id>', 'the YAML status file, from history', async () => (await import('./cli/export.js')).exportCommand()),
+  remote('report <id>', 'one self-contained HTML page', async () => (await import('./cli/report.js')).reportCommand()),
+  remote('doctor <spec>', 'what is reachable, with which rights and versions, and what to fix', async () =>
+    (await import('./cli/doctor.js')).doctorCommand(),
+  ),
+  remote('worker [spec]', 'runs a worker', async () => (await import('./cli/worker.js')).workerCommand()),
+  local('dev <command>', 'the embedded stack: Temporal, ZooKeeper, ClickHouse hosts', async () =>
+    (await import('./cli/dev.js')).devCommand(),
+  ),
+  local('demo', 'a whole migration on the embedded stack, proved', async () => (await import('./cli/demo.js')).demoCommand()),
 ];
+
+function remote(signature: string, summary: string, load: Entry['load']): Entry {
+  return { ...local(signature, summary, load), temporal: true };
+}
+
+function local(signature: string, summary: string, load: Entry['load']): Entry {
+  const [name = '', ...usage] = signature.split(' ');
+  return { name, usage: usage.join(' '), summary, temporal: false, load };
+}
 
 const GLOBAL_VALUES = ['--address', '--namespace', '--profile'];
 
@@ -56,7 +78,9 @@ async function main(argv: readonly string[]): Promise<number> {
 
 async function buildProgram(args: readonly string[]): Promise<Command> {
   const program = new Command('ch-zk-migrate')
-    .description('Moves the replicated tables of a ClickHouse cluster to another ZooKeeper path, root or ensemble, and proves that every row is back.')
+    .description(
+      'Moves the replicated tables of a ClickHouse cluster to another ZooKeeper path, root or ensemble, and proves that every row is back.',
+    )
     .version(version())
     .enablePositionalOptions()
     .addHelpText('after', HELP_END);
@@ -102,7 +126,10 @@ function leaves(command: Command): readonly Command[] {
 
 /** Commander ends the process and writes by itself, unless every command is told not to. */
 function prepare(command: Command): void {
-  command.exitOverride().configureOutput({ writeErr: (text) => void process.stderr.write(text), outputError: () => undefined }).showHelpAfterError(false);
+  command
+    .exitOverride()
+    .configureOutput({ writeErr: (text) => void process.stderr.write(text), outputError: () => undefined })
+    .showHelpAfterError(false);
   for (const child of command.commands) prepare(child);
 }
 

@@ -1,12 +1,12 @@
 import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
-import { refusePath, refuseShape } from '../domain/guards';
 import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
 import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, ensembleOf, report } from './deps';
 import { updateOf } from './detach';
 import { lookAtReplica } from './look';
+import { refuseTree } from './path-guard';
 import type { CleanInput, HostTarget, ReplicaOutcome } from './types';
 
 interface Member {
@@ -111,7 +111,7 @@ async function deleteNodes(
   const children = await zookeeper.children(path);
   if (children === undefined) return;
   const begun = members.some(({ note }) => note.step === 'cleaning') || input.keep === 'delete-old';
-  const refusal = refusePath(path) ?? refuseShape(children, begun);
+  const refusal = await refuseTree(zookeeper, path, children, begun);
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
   if (!begun) {
     await sameRecord(zookeeper, path);

@@ -24,8 +24,8 @@ async function candidate(connections: Connections, input: ElectInput, replica: R
   const host = connections.host(target);
   const note = await readNote(host, input.migration, replica);
   if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
-  const rows = await host.select<{ parts: string; rows: string; digest: string }>(
-    `SELECT count() AS parts, sum(rows) AS rows, sum(sipHash64(partition_id, rows, hash_of_uncompressed_files)) AS digest
+  const rows = await host.select<{ n_parts: string; n_rows: string; digest: string }>(
+    `SELECT count() AS n_parts, sum(rows) AS n_rows, sum(sipHash64(partition_id, rows, hash_of_uncompressed_files)) AS digest
      FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String}
        AND take = {take:String} AND rows > 0`,
     {
@@ -39,8 +39,8 @@ async function candidate(connections: Connections, input: ElectInput, replica: R
   return {
     host: replica.host,
     replicaName: replica.replicaName,
-    parts: Number(rows[0]?.parts ?? 0),
-    rows: Number(rows[0]?.rows ?? 0),
+    parts: Number(rows[0]?.n_parts ?? 0),
+    rows: Number(rows[0]?.n_rows ?? 0),
     digest: rows[0]?.digest ?? '',
     registered: node !== undefined,
   };

@@ -84,6 +84,7 @@ export async function listReplicas(host: ClickHouseHost, spec: MigrationSpec): P
         database: row.database,
         table: row.table,
         zookeeperPath: row.zookeeper_path,
+        zookeeperName: row.zookeeper_name,
         disks: [...row.disks],
       }),
       readonly: row.is_readonly === 1,

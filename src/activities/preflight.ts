@@ -4,7 +4,7 @@ import { serverWords } from '../clickhouse/errors';
 import { plannedStatements } from '../clickhouse/planned-statements';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
-import { isAncestor, refusePath, refuseShape } from '../domain/guards';
+import { isAncestor } from '../domain/guards';
 import { tableOrderKey } from '../domain/inventory';
 import { estimate, type Plan, type PlannedHost, type PlannedTable } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
@@ -13,6 +13,7 @@ import { type Connections, ensembleOf, report } from './deps';
 import { checkHost } from './host-checks';
 import { heldByOthers, knowsMigration, targetOfSpec } from './inventory';
 import { listReplicas, type ListedReplica } from './inspect';
+import { refuseTree } from './path-guard';
 import type { PreflightInput, PreflightOutcome } from './types';
 
 /** `SYSTEM RESTORE REPLICA` came with 21.7. Source: https://clickhouse.com/docs/whats-new/changelog/2021 */
@@ -276,15 +277,13 @@ async function checkTable(
   if (first === undefined) return;
   const where = first.listed.replica;
   const children = await zookeeper.children(table.path);
-  const refusal = refusePath(table.path);
-  if (refusal !== undefined) found.refuse('UNSAFE_PATH', where, `its path ${table.path} may not be deleted: ${refusal}`, 'leave it out with tables.exclude');
   if (children === undefined) {
     for (const { listed } of table.members) counted.set(listed, 0);
     missingMetadata(table, found);
     return;
   }
-  const shape = refuseShape(children, table.members.every(({ listed }) => listed.readonly));
-  if (shape !== undefined) found.refuse('UNSAFE_PATH', where, `its path ${table.path} does not look like a replicated table's: ${shape}`, 'look at it by hand, or leave it out with tables.exclude');
+  const refusal = await refuseTree(zookeeper, table.path, children, table.members.every(({ listed }) => listed.readonly));
+  if (refusal !== undefined) found.refuse('UNSAFE_PATH', where, `its path ${table.path} may not be deleted: ${refusal}`, 'look at it by hand, or leave it out with tables.exclude');
   const nodes = await zookeeper.countTree(table.path);
   for (const { listed } of table.members) counted.set(listed, nodes);
   await checkClosure(zookeeper, spec, table, found);

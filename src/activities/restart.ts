@@ -130,12 +130,15 @@ async function runStrategy(host: ClickHouseHost, restart: RestartSpec): Promise<
   }
 }
 
-/** Runs a command of the spec: an argument vector, no shell. Its output is in the error. */
+/**
+ * Runs a command of the spec: an argument vector, no shell, in a process group of its own, so that what stops the worker does not stop it half
+ * way. Its output is in the error.
+ */
 async function runCommand(host: string, what: string, command: readonly string[], timeoutMs: number): Promise<void> {
   const [file, ...args] = command;
   if (file === undefined) throw new MigrationError('INVARIANT', `an empty ${what} command`);
   report({ doing: `${what}: ${command.join(' ')}` });
-  const result = await execa(file, args, { reject: false, timeout: timeoutMs, stdin: 'ignore', all: true, forceKillAfterDelay: 5_000 });
+  const result = await execa(file, args, { reject: false, timeout: timeoutMs, stdin: 'ignore', all: true, forceKillAfterDelay: 5_000, detached: true });
   if (!result.failed) return;
   const output = (result.all ?? '').trim().slice(-COMMAND_OUTPUT_SHOWN);
   const how = result.timedOut ? `did not end in ${timeoutMs} ms` : (result.shortMessage ?? `ended with ${String(result.exitCode)}`);

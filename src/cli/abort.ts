@@ -11,7 +11,9 @@ interface AbortOptions {
 
 export function abortCommand(): Command {
   const command = new Command('abort')
-    .description('Stops a migration, and leaves no table detached: what is detached is attached again, what lost its nodes is restored. Works on one that failed or was terminated too.')
+    .description(
+      'Stops a migration, and leaves no table detached: what is detached is attached again, what lost its nodes is restored. Works on one that failed or was terminated too.',
+    )
     .argument('<id>', 'the migration')
     .option('--reason <text>', 'recorded in the history')
     .option('--watch', 'stay until no table is detached any more')
@@ -28,7 +30,8 @@ async function abort(session: Session, id: string, options: AbortOptions): Promi
   const description = await describeMigration(session.client, id);
   const { outcome, executed } = description.summary;
   if (isRunning(description.status)) return abortRunning(session, description, options);
-  if (outcome === 'completed' || outcome === 'aborted') return answer(session, description, `${id} is ${outcome}: there is nothing to abort`);
+  if (outcome === 'completed' || outcome === 'aborted')
+    return answer(session, description, `${id} is ${outcome}: there is nothing to abort`);
   if (!executed) throw new CliError(EXIT.FAILED, `${id} is a dry run: it changed nothing, there is nothing to abort`);
   await abortClosed(session, description, options);
 }
@@ -42,7 +45,11 @@ async function abortRunning(session: Session, before: MigrationDescription, opti
   if (options.watch === true) return watchEnd(session, id);
   const { description, settled } = await settle(session, id, ({ summary }) => summary.aborting || summary.outcome === 'aborted');
   const { answer } = await import('./control.js');
-  answer(session, description, settled ? `${id}: ${stateWords(description)}. Watch it: ch-zk-migrate watch ${id}` : `${id}: ${notYet(description)}`);
+  answer(session, description, settled ? abortWords(description, stateWords(description)) : `${id}: ${notYet(description)}`);
+}
+
+function abortWords({ id, summary }: MigrationDescription, state: string): string {
+  return summary.outcome === 'aborted' ? `${id} is aborted` : `${id}: ${state}. Watch it: ch-zk-migrate watch ${id}`;
 }
 
 async function abortClosed(session: Session, closed: MigrationDescription, options: AbortOptions): Promise<void> {

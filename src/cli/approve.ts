@@ -23,8 +23,17 @@ async function approve(session: Session, id: string, phase: Phase, reason: strin
   const { stateWords } = await import('../report/words.js');
   const { approveSignal } = await import('../workflows/messages.js');
   const before = await requireRunning(session, id, 'approved');
-  if (before.summary.approved.includes(phase)) return answer(session, before, `${phase} of ${id} is approved already: ${stateWords(before)}`);
+  if (before.summary.approved.includes(phase))
+    return answer(session, before, `${phase} of ${id} is approved already: ${stateWords(before)}`);
   await session.client.workflow.getHandle(id).signal(approveSignal, { phase, ...note(reason) });
-  const { description, settled } = await settle(session, id, ({ summary }) => summary.approved.includes(phase) && summary.waitingFor?.gate !== phase);
-  answer(session, description, settled ? `${phase} of ${id} is approved: ${stateWords(description)}` : `${phase} of ${id}: ${notYet(description)}`);
+  const { description, settled } = await settle(
+    session,
+    id,
+    ({ summary }) => summary.approved.includes(phase) && summary.waitingFor?.gate !== phase,
+  );
+  answer(
+    session,
+    description,
+    settled ? `${phase} of ${id} is approved: ${stateWords(description)}` : `${phase} of ${id}: ${notYet(description)}`,
+  );
 }

@@ -127,7 +127,8 @@ export function reportError(error: unknown, options: { readonly json: boolean })
 /** Whatever was thrown, as an error of the command line. */
 export function asCliError(error: unknown): CliError {
   if (error instanceof CliError) return error;
-  if (error instanceof CommanderError) return new CliError(EXIT.USAGE, error.message.replace(/^error: /, ''), { code: 'USAGE', cause: error });
+  if (error instanceof CommanderError)
+    return new CliError(EXIT.USAGE, error.message.replace(/^error: /, ''), { code: 'USAGE', cause: error });
   const { name, message, code, faults, next, details } = describe(error);
   if (Array.isArray(faults)) {
     const said = name === 'SpecError' ? 'BAD_SPEC' : typeof code === 'string' ? code : 'BAD_INPUT';
@@ -139,7 +140,11 @@ export function asCliError(error: unknown): CliError {
   }
   if (typeof code === 'number' && typeof details === 'string') {
     const words = `Temporal did not answer: ${details === '' ? message : details}`;
-    return new CliError(EXIT.FAILED, words, { code: 'TEMPORAL_UNREACHABLE', next: 'try again; a running migration is not touched by this', cause: error });
+    return new CliError(EXIT.FAILED, words, {
+      code: 'TEMPORAL_UNREACHABLE',
+      next: 'try again; a running migration is not touched by this',
+      cause: error,
+    });
   }
   return new CliError(EXIT.FAILED, message, { code: typeof code === 'string' ? code : 'FAILED', cause: error });
 }

@@ -58,7 +58,7 @@ export function notYet(description: MigrationDescription): string {
 }
 
 export function linkTo(session: Session, { id, runId }: { readonly id: string; readonly runId?: string }): string {
-  return webUiLink({ address: session.address, namespace: session.namespace }, id, runId);
+  return webUiLink(session, id, runId);
 }
 
 /** How many activities still run, in words. */

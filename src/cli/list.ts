@@ -6,7 +6,9 @@ import type { Session } from './session';
 
 export function listCommand(): Command {
   const command = new Command('list')
-    .description('Migrations known to the Temporal server, newest first, with phase and outcome; dry runs are those with .plan behind their id.')
+    .description(
+      'Migrations known to the Temporal server, newest first, with phase and outcome; dry runs are those with .plan behind their id.',
+    )
     .option('--limit <n>', 'at the most', positiveInteger, 50)
     .action(async (options: { limit: number }) => {
       const { withTemporal } = await import('./session.js');

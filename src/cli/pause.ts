@@ -22,5 +22,9 @@ async function pause(session: Session, id: string, reason: string | undefined): 
   if (before.summary.paused) return answer(session, before, `${id} is paused already`);
   await session.client.workflow.getHandle(id).signal(pauseSignal, note(reason));
   const { description, settled } = await settle(session, id, ({ summary }) => summary.paused);
-  answer(session, description, settled ? `${id} is paused: ${stillRunning(description)}. Go on: ch-zk-migrate resume ${id}` : `${id}: ${notYet(description)}`);
+  answer(
+    session,
+    description,
+    settled ? `${id} is paused: ${stillRunning(description)}. Go on: ch-zk-migrate resume ${id}` : `${id}: ${notYet(description)}`,
+  );
 }

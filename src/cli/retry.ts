@@ -14,7 +14,9 @@ interface RetryOptions {
 
 export function retryCommand(): Command {
   const command = new Command('retry')
-    .description('Resumes a failed migration from where it stands: what is proved is not repeated. One that holds after a failure goes on; one that has ended gets a new run under its id.')
+    .description(
+      'Resumes a failed migration from where it stands: what is proved is not repeated. One that holds after a failure goes on; one that has ended gets a new run under its id.',
+    )
     .argument('<id>', 'the migration')
     .option('--tables <glob>', 'only these, as database.table; again for more', collect)
     .option('--skip <glob>', 'leave these out on purpose from here on; again for more', collect)
@@ -25,7 +27,11 @@ export function retryCommand(): Command {
       const { withTemporal } = await import('./session.js');
       await withTemporal(command, (session) => retry(session, id, options));
     });
-  return withExample(command, 'ch-zk-migrate retry orders-to-new-root --watch', "ch-zk-migrate retry orders-to-new-root --skip 'shop.tmp_*'");
+  return withExample(
+    command,
+    'ch-zk-migrate retry orders-to-new-root --watch',
+    "ch-zk-migrate retry orders-to-new-root --skip 'shop.tmp_*'",
+  );
 }
 
 async function checkGlobs(options: RetryOptions): Promise<void> {
@@ -46,6 +52,14 @@ async function retry(session: Session, id: string, options: RetryOptions): Promi
   const { outcome, executed } = description.summary;
   if (!executed) throw new CliError(EXIT.FAILED, `${id} is a dry run: there is nothing to resume`, { next: 'ch-zk-migrate start SPEC' });
   if (isRunning(description.status)) return retryHeld(session, description, options);
+  if (outcome === 'aborted')
+    throw new CliError(EXIT.FAILED, `${id} was aborted`, { code: 'ABORTED', next: 'ch-zk-migrate start SPEC --execute' });
+  if (description.summary.aborting) {
+    throw new CliError(EXIT.FAILED, `${id} failed while it was aborted: a retry would go the other way`, {
+      code: 'ABORTING',
+      next: `ch-zk-migrate abort ${id}`,
+    });
+  }
   if (outcome === 'completed') return answer(session, description, `${id} is completed: there is nothing to retry`);
   await retryClosed(session, description, options);
 }
@@ -55,10 +69,16 @@ async function retryHeld(session: Session, before: MigrationDescription, options
   const { stateWords } = await import('../report/words.js');
   const { retryUpdate } = await import('../workflows/messages.js');
   const nothing = (why: string) =>
-    new CliError(EXIT.FAILED, `${before.id} runs, and there is nothing to retry: ${why}`, { code: 'NOTHING_TO_RETRY', next: `ch-zk-migrate watch ${before.id}` });
+    new CliError(EXIT.FAILED, `${before.id} runs, and there is nothing to retry: ${why}`, {
+      code: 'NOTHING_TO_RETRY',
+      next: `ch-zk-migrate watch ${before.id}`,
+    });
   if (before.summary.failuresTotal === 0) throw nothing(stateWords(before));
   const { sendUpdate } = await import('./send-update.js');
-  const sent = await sendUpdate<{ retried: number }, RetryRequest>(session, before.id, retryUpdate, { ...globs(options), ...note(options.reason) });
+  const sent = await sendUpdate<{ retried: number }, RetryRequest>(session, before.id, retryUpdate, {
+    ...globs(options),
+    ...note(options.reason),
+  });
   if ('rejected' in sent) throw nothing(sent.rejected);
   await finish(session, before.id, options, `${before.id} goes on: ${String(sent.result.retried)} tried again`);
 }

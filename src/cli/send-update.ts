@@ -21,7 +21,9 @@ export async function sendUpdate<Result, Request extends object>(
 ): Promise<{ readonly result: Result } | { readonly rejected: string }> {
   const handle = session.client.workflow.getHandle(id);
   try {
-    const result = await session.connection.withDeadline(Date.now() + ANSWER_MS, () => handle.executeUpdate<Result, [Request]>(update.name, { args: [request] }));
+    const result = await session.connection.withDeadline(Date.now() + ANSWER_MS, () =>
+      handle.executeUpdate<Result, [Request]>(update.name, { args: [request] }),
+    );
     return { result };
   } catch (error) {
     if (error instanceof WorkflowUpdateFailedError) return { rejected: errorText(error.cause ?? error) };

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 
 import type { TemporalConnection } from '../client';
-import type { GlobalOptions } from './common';
+import { embeddedUi } from './embedded-ui';
+import { type GlobalOptions, whoami } from './common';
 
 export interface Session extends TemporalConnection {
   readonly json: boolean;
@@ -12,12 +13,14 @@ export async function withTemporal<T>(command: Command, use: (session: Session) 
   const { address, namespace, profile, json } = command.optsWithGlobals<GlobalOptions>();
   const { connectTemporal } = await import('../client.js');
   const connection = await connectTemporal({
+    identity: whoami(),
     ...(address === undefined ? {} : { address }),
     ...(namespace === undefined ? {} : { namespace }),
     ...(profile === undefined ? {} : { profile }),
   });
   try {
-    return await use({ ...connection, json: json === true });
+    const ui = process.env['TEMPORAL_UI_ADDRESS'] === undefined ? await embeddedUi(connection.address) : undefined;
+    return await use({ ...connection, ...(ui === undefined ? {} : { ui }), json: json === true });
   } finally {
     await connection.close();
   }

@@ -27,14 +27,20 @@ export function parseAssignments(assignments: readonly string[]): readonly Pick<
   const limits = assignments.map((assignment) => {
     const [, key = assignment, value = ''] = /^([^=]*)=(.*)$/s.exec(assignment) ?? [];
     if (!KEYS.includes(key)) faults.push({ path: key, message: `no such limit: one of ${KEYS.join(', ')}, as KEY=VALUE` });
-    else if (!/^\d{1,6}$/.test(value) || Number(value) < 1) faults.push({ path: key, message: 'must be a whole number from 1, as KEY=VALUE' });
+    else if (!/^\d{1,6}$/.test(value) || Number(value) < 1)
+      faults.push({ path: key, message: 'must be a whole number from 1, as KEY=VALUE' });
     return { key, value: Number(value) };
   });
   if (faults.length > 0) throw new CliError(EXIT.USAGE, 'a limit cannot be set so', { faults });
   return limits;
 }
 
-async function set(session: Session, id: string, limits: readonly Pick<SetLimit, 'key' | 'value'>[], reason: string | undefined): Promise<void> {
+async function set(
+  session: Session,
+  id: string,
+  limits: readonly Pick<SetLimit, 'key' | 'value'>[],
+  reason: string | undefined,
+): Promise<void> {
   const { answer, note, requireRunning } = await import('./control.js');
   const { sendUpdate } = await import('./send-update.js');
   const { describeMigration } = await import('../client.js');
@@ -43,10 +49,18 @@ async function set(session: Session, id: string, limits: readonly Pick<SetLimit,
   let now: object = {};
   for (const limit of limits) {
     const sent = await sendUpdate<ParallelSpec, SetLimit>(session, id, setLimitUpdate, { ...limit, ...note(reason) });
-    if ('rejected' in sent) throw new CliError(EXIT.USAGE, `${id} refuses ${limit.key}=${String(limit.value)}: ${sent.rejected}`, { code: 'REJECTED', faults: [{ path: limit.key, message: sent.rejected }] });
+    if ('rejected' in sent)
+      throw new CliError(EXIT.USAGE, `${id} refuses ${limit.key}=${String(limit.value)}: ${sent.rejected}`, {
+        code: 'REJECTED',
+        faults: [{ path: limit.key, message: sent.rejected }],
+      });
     now = sent.result;
   }
   const words = Object.entries(now).map(([key, value]) => `parallel.${key}=${String(value)}`);
   const description = await describeMigration(session.client, id);
-  answer(session, { ...description, summary: { ...description.summary, limits: { ...description.summary.limits, ...now } } }, `${id}: ${words.join(', ')}`);
+  answer(
+    session,
+    { ...description, summary: { ...description.summary, limits: { ...description.summary.limits, ...now } } },
+    `${id}: ${words.join(', ')}`,
+  );
 }

@@ -6,7 +6,9 @@ import type { Session } from './session';
 
 export function statusCommand(): Command {
   const command = new Command('status')
-    .description('One look at a migration, also at an ended one; needs no worker. Exit 0: runs or completed, 1: failed, 4: waits for somebody.')
+    .description(
+      'One look at a migration, also at an ended one; needs no worker. Exit 0: runs or completed, 1: failed, 4: waits for somebody.',
+    )
     .argument('<id>', 'the migration')
     .option('--tables', 'every replica too, from the history')
     .action(async (id: string, options: { tables?: boolean }) => {
@@ -33,7 +35,9 @@ async function status(session: Session, id: string, tables: boolean): Promise<vo
     printJson(statusDocument(description, ui, replicas));
   } else {
     const { statusText } = await import('../report/status-text.js');
-    printResult(statusText(description, { paint: colors(process.stdout), now: Date.now(), ui, ...(replicas === undefined ? {} : { replicas }) }));
+    printResult(
+      statusText(description, { paint: colors(process.stdout), now: Date.now(), ui, ...(replicas === undefined ? {} : { replicas }) }),
+    );
   }
   setExit(outcomeExit(description.summary.outcome));
 }

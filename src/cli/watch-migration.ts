@@ -14,8 +14,6 @@ import { lineScreen, liveScreen } from './watch-screen';
 export interface WatchOptions {
   /** One status document on stdout at the end; lines on stderr until then. */
   readonly json?: boolean;
-  /** Base address of Temporal's Web UI, where it is known. */
-  readonly ui?: string;
   /** The outcome that is success. @default 'completed' */
   readonly wanted?: 'completed' | 'aborted';
   /** Stays although the migration waits for somebody. @default only where a person watches */
@@ -25,7 +23,7 @@ export interface WatchOptions {
 }
 
 /** What the watching needs of a connection; a {@link TemporalConnection} is one. */
-export type WatchConnection = Pick<TemporalConnection, 'client' | 'connection' | 'address' | 'namespace'>;
+export type WatchConnection = Pick<TemporalConnection, 'client' | 'connection' | 'address' | 'namespace' | 'ui'>;
 
 const LOOK_EVERY_MS = 700;
 const LOOK_TIMEOUT_MS = 5000;
@@ -63,7 +61,12 @@ interface Following {
   readonly signal: AbortSignal;
 }
 
-async function follow(connection: WatchConnection, id: string, screen: Screen, { stay, signal }: Following): Promise<MigrationDescription | 'interrupted'> {
+async function follow(
+  connection: WatchConnection,
+  id: string,
+  screen: Screen,
+  { stay, signal }: Following,
+): Promise<MigrationDescription | 'interrupted'> {
   const meter = new RateMeter();
   let waitingSince: number | undefined;
   let workerWords: readonly string[] = [];
@@ -73,8 +76,8 @@ async function follow(connection: WatchConnection, id: string, screen: Screen, {
     if (seen instanceof Error) {
       screen.silent(errorText(seen));
     } else {
-      if (checkWorkers) workerWords = seen.reasons.filter((reason) => reason.startsWith(NO_WORKER));
-      const description = checkWorkers ? seen : { ...seen, reasons: [...workerWords, ...seen.reasons] };
+      if (checkWorkers) workerWords = seen.reasons.filter((reason) => reason.startsWith(NO_POLLER));
+      const description = checkWorkers ? seen : withWorkerWords(seen, workerWords);
       count(meter, description);
       screen.show(description, meter);
       if (!isRunning(description.status)) return description;
@@ -86,10 +89,22 @@ async function follow(connection: WatchConnection, id: string, screen: Screen, {
   return 'interrupted';
 }
 
-const NO_WORKER = 'no worker polls';
+const NO_POLLER = 'no worker polls';
+const NO_WORKER = 'no worker';
+
+/** What was said of the workers when they were last asked for stands until they are asked for again. */
+function withWorkerWords(seen: MigrationDescription, words: readonly string[]): MigrationDescription {
+  if (words.length === 0) return seen;
+  return { ...seen, reasons: [...words, ...seen.reasons.filter((reason) => !reason.startsWith(NO_WORKER))] };
+}
 
 /** A look, or why Temporal did not answer; what is wrong with the migration itself is thrown. */
-async function tryToLook({ client, connection }: WatchConnection, id: string, checkWorkers: boolean, again: boolean): Promise<MigrationDescription | Error> {
+async function tryToLook(
+  { client, connection }: WatchConnection,
+  id: string,
+  checkWorkers: boolean,
+  again: boolean,
+): Promise<MigrationDescription | Error> {
   try {
     return await connection.withDeadline(Date.now() + LOOK_TIMEOUT_MS, () => describeMigration(client as Client, id, { checkWorkers }));
   } catch (error) {
@@ -105,8 +120,8 @@ function count(meter: RateMeter, { runId, summary }: MigrationDescription): void
   if (stage !== undefined) meter.add(JSON.stringify([runId, summary.phase, summary.aborting]), Date.now(), stage.done);
 }
 
-function printEnd({ address, namespace }: WatchConnection, description: MigrationDescription, { json, ui }: WatchOptions): void {
-  const link = webUiLink({ address, namespace, ...(ui === undefined ? {} : { ui }) }, description.id, description.runId);
+function printEnd(connection: WatchConnection, description: MigrationDescription, { json }: WatchOptions): void {
+  const link = webUiLink(connection, description.id, description.runId);
   if (json === true) printJson(statusDocument(description, link));
   else printResult(statusText(description, { paint: colors(process.stdout), now: Date.now(), ui: link }));
 }
@@ -125,7 +140,7 @@ function listenForInterrupt(given: AbortSignal | undefined): { readonly signal: 
   if (given !== undefined) return { signal: given, stop: () => undefined };
   const controller = new AbortController();
   const abort = () => controller.abort();
-  process.once('SIGINT', abort);
+  process.on('SIGINT', abort);
   return { signal: controller.signal, stop: () => void process.removeListener('SIGINT', abort) };
 }
 

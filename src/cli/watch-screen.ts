@@ -41,7 +41,8 @@ export async function liveScreen(): Promise<Screen> {
       last = liveLines(description, meter, Date.now());
       logUpdateStderr(fit(last).join('\n'));
     },
-    silent: (why) => logUpdateStderr(fit([...last, colors(process.stderr).red(`Temporal does not answer (${oneLine(why)}): still trying`)]).join('\n')),
+    silent: (why) =>
+      logUpdateStderr(fit([...last, colors(process.stderr).red(`Temporal does not answer (${oneLine(why)}): still trying`)]).join('\n')),
     end: () => logUpdateStderr.clear(),
   };
 }
@@ -96,7 +97,9 @@ function hostLines(hosts: readonly HostProgress[], paint: Paint): readonly strin
 
 function failureLines({ summary }: MigrationDescription, paint: Paint): readonly string[] {
   if (summary.failuresTotal === 0) return [''];
-  const shown = summary.failures.slice(-MAX_FAILURES).map(({ host, database, table, code, message }) => `  ${oneLine(`${host} ${database}.${table}`)}: ${code}: ${oneLine(message)}`);
+  const shown = summary.failures
+    .slice(-MAX_FAILURES)
+    .map(({ host, database, table, code, message }) => `  ${oneLine(`${host} ${database}.${table}`)}: ${code}: ${oneLine(message)}`);
   return ['', paint.red(`${String(summary.failuresTotal)} failed, lately:`), ...shown, ''];
 }
 

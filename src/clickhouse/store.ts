@@ -219,12 +219,12 @@ export async function takeManifest(
       timeoutMs: 600_000,
     },
   );
-  const rows = await host.select<{ parts: string; rows: string }>(
-    `SELECT count() AS parts, sum(rows) AS rows FROM ${STORE_DATABASE}.manifests
+  const rows = await host.select<{ n_parts: string; n_rows: string }>(
+    `SELECT count() AS n_parts, sum(rows) AS n_rows FROM ${STORE_DATABASE}.manifests
      WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND kind = {kind:String} AND take = {take:String}`,
     { params, doing: `reading the manifest of ${label} back` },
   );
-  return { take, parts: Number(rows[0]?.parts ?? 0), rows: Number(rows[0]?.rows ?? 0) };
+  return { take, parts: Number(rows[0]?.n_parts ?? 0), rows: Number(rows[0]?.n_rows ?? 0) };
 }
 
 /** Adds an event of a migration: `claimed`, `sealed`, `released`, `restart`. */

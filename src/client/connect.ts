@@ -11,6 +11,8 @@ export interface TemporalOptions {
   readonly namespace?: string;
   /** A profile of Temporal's own configuration file; `default` when absent. */
   readonly profile?: string;
+  /** Who connects, as histories name it. @default the process and its host */
+  readonly identity?: string;
   /** @default 5000 */
   readonly connectTimeoutMs?: number;
 }
@@ -27,6 +29,8 @@ export interface TemporalConnection {
   readonly connection: Connection;
   readonly address: string;
   readonly namespace: string;
+  /** Base address of the Web UI, where somebody knows it. */
+  readonly ui?: string;
   close(): Promise<void>;
 }
 
@@ -67,13 +71,16 @@ export async function connectTemporal(options: TemporalOptions = {}): Promise<Te
     await connection.close();
     throw error;
   }
-  return { client: new Client({ connection, namespace }), connection, address, namespace, close: () => connection.close() };
+  const client = new Client({ connection, namespace, ...(options.identity === undefined ? {} : { identity: options.identity }) });
+  return { client, connection, address, namespace, close: () => connection.close() };
 }
 
 function loadConfig(profile: string | undefined): ClientConnectConfig {
   try {
     return loadClientConnectConfig(profile === undefined ? {} : { profile });
   } catch (error) {
+    // An empty file makes the loader stumble (envconfig 1.24.0): it says nothing, so it changes nothing.
+    if (error instanceof TypeError && profile === undefined) return loadClientConnectConfig({ disableFile: true });
     throw new ClientError('TEMPORAL_CONFIG', `Temporal's connection settings cannot be read: ${errorText(error)}`, {
       next: 'look at TEMPORAL_CONFIG_FILE and TEMPORAL_PROFILE, or name the server with --address',
       cause: error,

@@ -6,8 +6,9 @@ import { WORKFLOW_TYPE } from '../workflows/messages';
 import { closingWords } from './closing';
 import { ClientError } from './errors';
 import type { PendingActivity } from './pending';
-import { decodePending, pendingReasons, unpolledQueues } from './pending';
+import { decodePending, pendingReasons } from './pending';
 import { isRunning, summaryOf } from './summary-of';
+import { unpolledQueues, workflowTaskReasons } from './workers';
 
 /** One look at a migration: what the workflow says of itself, set right by what the server knows. */
 export interface MigrationDescription {
@@ -50,7 +51,8 @@ export async function describeMigration(client: Client, id: string, options: Des
   const unpolled =
     running && options.checkWorkers !== false ? await unpolledQueues(client, description.taskQueue, pendingActivities, now) : [];
   const closedBecause = running ? undefined : await closingWords(client, description);
-  const reasons = running ? [...unpolled, ...pendingReasons(pendingActivities, now)] : [];
+  const stuck = running && unpolled.length === 0 ? workflowTaskReasons(description, now) : [];
+  const reasons = running ? [...unpolled, ...stuck, ...pendingReasons(pendingActivities, now)] : [];
   return {
     id,
     runId: description.runId,
@@ -67,21 +69,32 @@ export async function describeMigration(client: Client, id: string, options: Des
 }
 
 async function describeWorkflow(client: Client, id: string, runId: string | undefined): Promise<WorkflowExecutionDescription> {
-  const description = await client.workflow.getHandle(id, runId).describe().catch((error: unknown) => {
-    throw error instanceof WorkflowNotFoundError ? unknownMigration(client, id, error) : error;
-  });
-  if (description.type !== WORKFLOW_TYPE) {
-    throw new ClientError('NOT_A_MIGRATION', `${JSON.stringify(id)} is a workflow of type ${JSON.stringify(description.type)}, not a migration`, {
-      next: 'ch-zk-migrate list',
+  const description = await client.workflow
+    .getHandle(id, runId)
+    .describe()
+    .catch((error: unknown) => {
+      throw error instanceof WorkflowNotFoundError ? unknownMigration(client, id, error) : error;
     });
+  if (description.type !== WORKFLOW_TYPE) {
+    throw new ClientError(
+      'NOT_A_MIGRATION',
+      `${JSON.stringify(id)} is a workflow of type ${JSON.stringify(description.type)}, not a migration`,
+      {
+        next: 'ch-zk-migrate list',
+      },
+    );
   }
   return description;
 }
 
 function unknownMigration(client: Client, id: string, cause: unknown): ClientError {
   const where = `Temporal's namespace ${JSON.stringify(client.options.namespace)}`;
-  return new ClientError('NOT_FOUND', `${where} knows no migration ${JSON.stringify(id)} (or its history is past the namespace's retention)`, {
-    next: 'ch-zk-migrate list',
-    cause,
-  });
+  return new ClientError(
+    'NOT_FOUND',
+    `${where} knows no migration ${JSON.stringify(id)} (or its history is past the namespace's retention)`,
+    {
+      next: 'ch-zk-migrate list',
+      cause,
+    },
+  );
 }

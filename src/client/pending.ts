@@ -4,7 +4,7 @@ import { decodeArrayFromPayloads, decodeOptionalFailureToOptionalError } from '@
 import { temporal } from '@temporalio/proto';
 
 import { errorText } from './errors';
-import { toIso, toMillis } from './proto-values';
+import { toIso } from './proto-values';
 
 type RawPending = temporal.api.workflow.v1.IPendingActivityInfo;
 
@@ -21,10 +21,10 @@ export interface PendingActivity {
   readonly nextAttempt?: string;
   /** What it last told of itself. */
   readonly heartbeat?: unknown;
-  /** Its own words for what it waits for (a heartbeat `{ waiting }`). */
+  /** What somebody outside has to do before it goes on (a heartbeat's `waiting`), such as a restart by hand. */
   readonly waiting?: string;
-  /** Whether it waits for a person (a heartbeat `{ waiting, somebody: true }`), such as for a restart by hand. */
-  readonly waitsForSomebody: boolean;
+  /** What it waits for by itself (a heartbeat's `doing` that says so). */
+  readonly waitingItself?: string;
   readonly taskQueue?: string;
 }
 
@@ -36,7 +36,7 @@ async function decodeOne(client: Client, raw: RawPending): Promise<PendingActivi
   const converter = client.options.loadedDataConverter;
   const [heartbeat] = await decodeArrayFromPayloads(converter, raw.heartbeatDetails?.payloads).catch(() => []);
   const error = await decodeOptionalFailureToOptionalError(converter, raw.lastFailure).catch(() => undefined);
-  const waiting = waitingWords(heartbeat);
+  const told = asTold(heartbeat);
   const nextAttempt = toIso(raw.nextAttemptScheduleTime);
   const taskQueue = raw.activityOptions?.taskQueue?.name;
   return {
@@ -47,8 +47,7 @@ async function decodeOne(client: Client, raw: RawPending): Promise<PendingActivi
     ...(error === undefined ? {} : { lastFailure: describeFailure(error) }),
     ...(nextAttempt === undefined ? {} : { nextAttempt }),
     ...(heartbeat === undefined ? {} : { heartbeat }),
-    ...(waiting === undefined ? {} : { waiting }),
-    waitsForSomebody: waiting !== undefined && (heartbeat as { somebody?: unknown }).somebody === true,
+    ...told,
     ...(taskQueue === undefined || taskQueue === null || taskQueue === '' ? {} : { taskQueue }),
   };
 }
@@ -84,7 +83,7 @@ function reasonWords(activity: PendingActivity): string | undefined {
   if (activity.attempt > 1 && activity.lastFailure !== undefined) {
     return `${activity.activity} is retried: ${activity.lastFailure.code}: ${activity.lastFailure.message}`;
   }
-  return activity.waiting === undefined ? undefined : `${activity.activity} waits: ${activity.waiting}`;
+  return activity.waiting ?? activity.waitingItself;
 }
 
 function suffix(activities: readonly PendingActivity[], now: number): string {
@@ -92,7 +91,9 @@ function suffix(activities: readonly PendingActivity[], now: number): string {
   if (activities.length > 1) notes.push(`${String(activities.length)} activities`);
   const attempt = Math.max(...activities.map((activity) => activity.attempt));
   if (attempt > 1) notes.push(`attempt ${String(attempt)}`);
-  const next = Math.min(...activities.map((activity) => (activity.nextAttempt === undefined ? Infinity : Date.parse(activity.nextAttempt))));
+  const next = Math.min(
+    ...activities.map((activity) => (activity.nextAttempt === undefined ? Infinity : Date.parse(activity.nextAttempt))),
+  );
   if (Number.isFinite(next) && next > now) notes.push(`next try in ${String(Math.ceil((next - now) / 1000))} s`);
   return notes.length === 0 ? '' : ` (${notes.join(', ')})`;
 }
@@ -101,10 +102,12 @@ function label({ activity, activityId }: PendingActivity): string {
   return /^\d+$/.test(activityId) ? activity : `${activity} ${activityId}`;
 }
 
-function waitingWords(heartbeat: unknown): string | undefined {
-  if (typeof heartbeat !== 'object' || heartbeat === null) return undefined;
-  const { waiting } = heartbeat as { waiting?: unknown };
-  return typeof waiting === 'string' && waiting !== '' ? waiting : undefined;
+/** See `Progress` in activities/deps.ts. */
+function asTold(heartbeat: unknown): Pick<PendingActivity, 'waiting' | 'waitingItself'> {
+  if (typeof heartbeat !== 'object' || heartbeat === null) return {};
+  const { waiting, doing } = heartbeat as { waiting?: unknown; doing?: unknown };
+  if (typeof waiting === 'string' && waiting !== '') return { waiting };
+  return typeof doing === 'string' && doing.startsWith('waiting ') ? { waitingItself: doing } : {};
 }
 
 function stateWord(raw: RawPending): PendingActivity['state'] {
@@ -113,29 +116,4 @@ function stateWord(raw: RawPending): PendingActivity['state'] {
   if (raw.state === states.PENDING_ACTIVITY_STATE_STARTED) return 'started';
   if (raw.state === states.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED) return 'canceling';
   return 'scheduled';
-}
-
-/** Whether a poller was seen within the last two minutes: the server itself remembers a dead one for five. */
-const POLLER_FRESH_MS = 120_000;
-
-/** The task queues of a running migration that no worker polls, in words with what to do. */
-export async function unpolledQueues(client: Client, workflowQueue: string, pending: readonly PendingActivity[], now: number): Promise<string[]> {
-  const kinds = temporal.api.enums.v1.TaskQueueType;
-  const waiting = pending.filter((activity) => activity.state === 'scheduled').map((activity) => activity.taskQueue ?? workflowQueue);
-  const asked = [
-    { queue: workflowQueue, kind: kinds.TASK_QUEUE_TYPE_WORKFLOW },
-    ...[...new Set(waiting)].map((queue) => ({ queue, kind: kinds.TASK_QUEUE_TYPE_ACTIVITY })),
-  ];
-  const silent = await Promise.all(asked.map(async ({ queue, kind }) => ((await isPolled(client, queue, kind, now)) ? undefined : queue)));
-  const queues = [...new Set(silent.filter((queue) => queue !== undefined))];
-  return queues.map((queue) => `no worker polls task queue ${JSON.stringify(queue)}: start one with \`ch-zk-migrate worker\``);
-}
-
-async function isPolled(client: Client, queue: string, kind: temporal.api.enums.v1.TaskQueueType, now: number): Promise<boolean> {
-  const { namespace } = client.options;
-  const answer = await client.workflowService.describeTaskQueue({ namespace, taskQueue: { name: queue }, taskQueueType: kind });
-  return (answer.pollers ?? []).some((poller) => {
-    const seen = toMillis(poller.lastAccessTime);
-    return seen === undefined || now - seen < POLLER_FRESH_MS;
-  });
 }

@@ -40,7 +40,11 @@ export async function resumeInput(client: Client, closed: MigrationDescription, 
     resume: {
       runId: closed.runId,
       mode: choices.mode,
-      approved, decisions, limits, started, phases,
+      approved,
+      decisions,
+      limits,
+      started,
+      phases,
       ...(choices.tables === undefined || choices.tables.length === 0 ? {} : { tables: choices.tables }),
       ...(skip.length === 0 ? {} : { skip }),
       ...(choices.by === undefined ? {} : { by: choices.by }),
@@ -67,6 +71,8 @@ async function lastInput(client: Client, { id, runId }: MigrationDescription): P
   }
   const updates = (await eventsAfter(client, id, runId, 0)).filter((event) => event.workflowExecutionUpdateAcceptedEventAttributes);
   const facts = await Promise.all(updates.map((event) => decodeEvent(converter, runId, event)));
-  const told = facts.flatMap((fact) => (fact?.kind === 'message' && fact.name === 'retry' ? ((fact.payload as RetryRequest | undefined)?.skip ?? []) : []));
+  const told = facts.flatMap((fact) =>
+    fact?.kind === 'message' && fact.name === 'retry' ? ((fact.payload as RetryRequest | undefined)?.skip ?? []) : [],
+  );
   return { input, skipped: [...(input.carried?.skip ?? []), ...(input.resume?.skip ?? []), ...told] };
 }

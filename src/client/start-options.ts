@@ -46,11 +46,30 @@ export function initialSummary(input: MigrationInput, previous: MigrationSummary
   const { spec, resume } = input;
   const now = at.toISOString();
   const fresh: MigrationSummary = {
-    id: spec.id, executed: input.execute, phase: 'preflight', outcome: 'running', waitingFor: null, frozen: false,
-    replicas: 0, tables: 0, counts: NO_COUNTS, failures: [], failuresTotal: 0, started: resume?.started ?? now, updated: now,
-    phases: resume?.phases ?? [], hosts: [], decisions: resume?.decisions ?? [], approved: resume?.approved ?? [],
-    paused: false, aborting: resume?.mode === 'abort', limits: resume?.limits ?? spec.parallel, inFlight: 0,
-    statusFile: spec.statusFile, refusals: [], warnings: [],
+    id: spec.id,
+    executed: input.execute,
+    phase: 'preflight',
+    outcome: 'running',
+    waitingFor: null,
+    frozen: false,
+    replicas: 0,
+    tables: 0,
+    counts: NO_COUNTS,
+    failures: [],
+    failuresTotal: 0,
+    started: resume?.started ?? now,
+    updated: now,
+    phases: resume?.phases ?? [],
+    hosts: [],
+    decisions: resume?.decisions ?? [],
+    approved: resume?.approved ?? [],
+    paused: false,
+    aborting: resume?.mode === 'abort',
+    limits: resume?.limits ?? spec.parallel,
+    inFlight: 0,
+    statusFile: spec.statusFile,
+    refusals: [],
+    warnings: [],
   };
   if (previous === undefined) return fresh;
   const { frozen, replicas, tables, counts, phase } = previous;

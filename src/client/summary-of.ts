@@ -24,10 +24,30 @@ function memoSummary(description: Execution): MigrationSummary {
   if (stored !== undefined) return stored;
   const started = description.startTime.toISOString();
   return {
-    id: description.workflowId, executed: !description.workflowId.endsWith('.plan'), phase: 'preflight', outcome: 'running',
-    waitingFor: null, frozen: false, replicas: 0, tables: 0, counts: NO_COUNTS, failures: [], failuresTotal: 0, started,
-    updated: started, phases: [], hosts: [], decisions: [], approved: [], paused: false, aborting: false,
-    limits: { detach: 0, clean: 0, restore: 0 }, inFlight: 0, statusFile: '', refusals: [], warnings: [],
+    id: description.workflowId,
+    executed: !description.workflowId.endsWith('.plan'),
+    phase: 'preflight',
+    outcome: 'running',
+    waitingFor: null,
+    frozen: false,
+    replicas: 0,
+    tables: 0,
+    counts: NO_COUNTS,
+    failures: [],
+    failuresTotal: 0,
+    started,
+    updated: started,
+    phases: [],
+    hosts: [],
+    decisions: [],
+    approved: [],
+    paused: false,
+    aborting: false,
+    limits: { detach: 0, clean: 0, restore: 0 },
+    inFlight: 0,
+    statusFile: '',
+    refusals: [],
+    warnings: [],
   };
 }
 
@@ -46,8 +66,8 @@ function reconcile(summary: MigrationSummary, description: Execution, pending: r
 
 function reconcileRunning(summary: MigrationSummary, pending: readonly PendingActivity[]): MigrationSummary {
   if (summary.outcome === 'waiting') return summary;
-  const asking = pending.find((activity) => activity.waitsForSomebody);
-  if (asking?.waiting !== undefined) return { ...summary, outcome: 'waiting', waitingFor: { reason: asking.waiting, gate: null } };
+  const asks = pending.find((activity) => activity.waiting !== undefined)?.waiting;
+  if (asks !== undefined) return { ...summary, outcome: 'waiting', waitingFor: { reason: asks, gate: null } };
   return summary.outcome === 'running' ? summary : { ...summary, outcome: 'running', waitingFor: null };
 }
 

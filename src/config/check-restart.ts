@@ -10,6 +10,7 @@ const RESTART: KeyPath = ['clickhouse', 'restart'];
 const CLEAN: KeyPath = ['zookeeper', 'clean'];
 const MOST_NAMES = 10;
 
+/** Faults of restart strategies and of `zookeeper.clean`, each where it can be mended. */
 export function checkRestart(view: SpecView): PathFault[] {
   return [...conflicts(view), ...missing(view), ...refusals(view), ...keptInPlace(view)];
 }
@@ -48,7 +49,10 @@ function missing(view: SpecView): PathFault[] {
   return without
     .flatMap((host) => [RESTART, [...host, 'restart']].filter((path) => view.keys(path).includes('reconfigure')))
     .slice(0, 1)
-    .map((path) => ({ path: [...path, 'reconfigure'], message: 'is run before a restart, and there is no restart strategy (command, sql or manual)' }));
+    .map((path) => ({
+      path: [...path, 'reconfigure'],
+      message: 'is run before a restart, and there is no restart strategy (command, sql or manual)',
+    }));
 }
 
 function refusals(view: SpecView): PathFault[] {

@@ -42,7 +42,10 @@ function halfTls(view: SpecView): PathFault[] {
     return has('cert') !== has('key');
   };
   const message = 'cert and key go together';
-  const own = view.hosts().map((host) => [...host, 'tls']).filter((path) => view.keys(path).length > 0);
+  const own = view
+    .hosts()
+    .map((host) => [...host, 'tls'])
+    .filter((path) => view.keys(path).length > 0);
   const inherited = own.length < view.hosts().length || own.length === 0;
   const faulty = own.filter((path) => isHalf(path, common));
   return [...(inherited && isHalf(common) ? [common] : []), ...faulty].map((path) => ({ path, message }));
@@ -51,7 +54,9 @@ function halfTls(view: SpecView): PathFault[] {
 function repeatedGates(view: SpecView): PathFault[] {
   const gates = view.items(['pauseBefore']);
   return gates.flatMap((gate, index) =>
-    typeof gate === 'string' && gates.indexOf(gate) < index ? [{ path: ['pauseBefore', index], message: `${quoted(gate)} is written twice` }] : [],
+    typeof gate === 'string' && gates.indexOf(gate) < index
+      ? [{ path: ['pauseBefore', index], message: `${quoted(gate)} is written twice` }]
+      : [],
   );
 }
 

@@ -18,7 +18,7 @@ const MAX_TASK_QUEUE_LENGTH = 1000;
 
 export const idFault: Check = (id) => {
   if (id.trim() === '') return 'must not be empty';
-  if ([...id].length > MAX_ID_LENGTH) return `has at most ${String(MAX_ID_LENGTH)} characters`;
+  if (id.length > MAX_ID_LENGTH) return `has at most ${String(MAX_ID_LENGTH)} characters`;
   if (UNPRINTABLE.test(id)) return 'has only printable characters, on one line';
   if (id !== id.trim()) return 'has no space at its beginning or end';
   return id.endsWith('.plan') ? 'must not end in .plan: that is the dry run of the migration with the name before it' : undefined;
@@ -33,7 +33,9 @@ export const taskQueueFault: Check = (name) => {
 
 /** A name that can stand in a command, a file and a table without being taken for something else (an option, a path). */
 export const hostNameFault: Check = (name) =>
-  new RegExp(HOST_NAME_PATTERN).test(name) ? undefined : 'a host name has letters, digits, dots, dashes and underscores, and begins with a letter or digit';
+  new RegExp(HOST_NAME_PATTERN).test(name)
+    ? undefined
+    : 'a host name has letters, digits, dots, dashes and underscores, and begins with a letter or digit';
 
 export const variableFault: Check = (name) =>
   new RegExp(VARIABLE_PATTERN).test(name)

@@ -69,7 +69,10 @@ export function parseSpec(text: string, options: ParseOptions = {}): LoadedSpec 
 
 function specFrom(source: YamlSource, text: string, { file = 'spec.yaml', overrides = {}, tables }: ParseOptions): LoadedSpec {
   const shape = mappingFaults(source) ?? shapeFaults(specSchema, source.value);
-  const view = new SpecView(source.value, shape.map(({ path }) => path));
+  const view = new SpecView(
+    source.value,
+    shape.map(({ path }) => path),
+  );
   const listed = tablesFrom(view, tables);
   const own = located(source, [...source.faults, ...shape, ...checkTogether(view), ...listed.unread]);
   const faults = [...own, ...listed.faults, ...overrideFaults(overrides)];
@@ -121,5 +124,7 @@ function listFault({ path, line = 1, message }: PathFault, file: string): SpecFa
 
 function tooLarge(list: TableSelection['list']): PathFault {
   const message = `the spec is larger than ${String(MAX_SPEC_BYTES / 2 ** 10)} KiB, which a workflow cannot be started with`;
-  return list === undefined ? { path: [], message } : { path: ['tables', 'from'], message: `${message}: list fewer tables, or use include` };
+  return list === undefined
+    ? { path: [], message }
+    : { path: ['tables', 'from'], message: `${message}: list fewer tables, or use include` };
 }

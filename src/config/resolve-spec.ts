@@ -1,7 +1,16 @@
 import { createHash } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
 
-import { type EnsembleSpec, type HostSpec, type MigrationSpec, PHASES, type RestartSpec, type RestartStrategy, type TableSelection, type TlsSpec } from '../domain/spec';
+import {
+  type EnsembleSpec,
+  type HostSpec,
+  type MigrationSpec,
+  PHASES,
+  type RestartSpec,
+  type RestartStrategy,
+  type TableSelection,
+  type TlsSpec,
+} from '../domain/spec';
 import { parseDuration } from './durations';
 import { normalizeConnect, normalizeRoot } from './ensemble';
 import { fillIn } from './field-checks';

@@ -76,7 +76,10 @@ const restartKeys = {
   sql: strategyFlag.optional().describe('SYSTEM SHUTDOWN; a supervisor starts the server again'),
   manual: strategyFlag.optional().describe('Wait until somebody has restarted the server'),
   none: strategyFlag.optional().describe('No restart: tables are attached again, and that is all'),
-  timeout: duration(check.timeoutFault).optional().describe('How long until the host is back where it should be').meta({ default: SPEC_DEFAULTS.timeout }),
+  timeout: duration(check.timeoutFault)
+    .optional()
+    .describe('How long until the host is back where it should be')
+    .meta({ default: SPEC_DEFAULTS.timeout }),
 };
 
 const hostRestart = z.strictObject(restartKeys);
@@ -97,7 +100,9 @@ const hostZookeeper = z.strictObject({
 });
 
 const host = z.strictObject({
-  name: text(check.hostNameFault).describe('What the host is called in plans, reports and commands').meta({ pattern: check.HOST_NAME_PATTERN }),
+  name: text(check.hostNameFault)
+    .describe('What the host is called in plans, reports and commands')
+    .meta({ pattern: check.HOST_NAME_PATTERN }),
   url: text(check.urlFault).describe('HTTP(S) address, without path and credentials').meta({ pattern: '^[Hh][Tt][Tt][Pp][Ss]?://' }),
   user: text(check.nameFault).optional(),
   passwordEnv: variable.optional(),
@@ -109,7 +114,9 @@ const host = z.strictObject({
 
 const clickhouse = z.strictObject({
   user: text(check.nameFault).optional().meta({ default: SPEC_DEFAULTS.user }),
-  passwordEnv: variable.optional().describe("The name of the variable with the password, in the worker's environment; default: no password"),
+  passwordEnv: variable
+    .optional()
+    .describe("The name of the variable with the password, in the worker's environment; default: no password"),
   tls: tls.optional().describe('Files, relative to the spec'),
   hosts: z.array(host).min(1, 'must not be empty: at least one host').describe('Every host that has a replica of what is moved'),
   restart: defaultRestart.optional().describe('How hosts restart; default: none, where nothing moves'),
@@ -169,7 +176,11 @@ export const specSchema = z
     tables: tables.optional().describe('Which tables; default: every replicated table'),
     pauseBefore: z.array(z.enum(PHASES)).optional().describe('Gates: phases that wait for approval'),
     parallel: parallel.optional().describe('How much at a time; can be changed while it runs'),
-    onFailure: z.enum(['stop', 'continue']).optional().describe('What a failed table means for the others').meta({ default: SPEC_DEFAULTS.onFailure }),
+    onFailure: z
+      .enum(['stop', 'continue'])
+      .optional()
+      .describe('What a failed table means for the others')
+      .meta({ default: SPEC_DEFAULTS.onFailure }),
     holdOnFailure: duration(check.durationFault)
       .optional()
       .describe('How long to wait for retry, skip or abort before failing')

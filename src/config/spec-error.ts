@@ -21,7 +21,10 @@ export class SpecError extends Error {
     readonly faults: readonly SpecFault[],
     options?: ErrorOptions,
   ) {
-    super([`${file}: ${faults.length === 1 ? '1 fault' : `${String(faults.length)} faults`}`, ...faults.map(formatFault)].join('\n  '), options);
+    super(
+      [`${file}: ${faults.length === 1 ? '1 fault' : `${String(faults.length)} faults`}`, ...faults.map(formatFault)].join('\n  '),
+      options,
+    );
   }
 }
 

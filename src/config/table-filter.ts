@@ -62,7 +62,10 @@ export function compileGlob(pattern: string): Match {
 const UNREAD: readonly { readonly looksLike: RegExp; readonly message: string }[] = [
   { looksLike: /^!(?!\()/, message: 'a pattern does not begin with !: put what to leave out into exclude' },
   { looksLike: /^(?:[^\\]|\\[^])*\\$/, message: 'the \\ at the end has nothing to escape' },
-  { looksLike: /^(?:[^\\]|\\[^])*?[+*]\(/, message: 'repeated groups such as +(a|b) are not read: write {a,b}, or \\( for a bracket in a name' },
+  {
+    looksLike: /^(?:[^\\]|\\[^])*?[+*]\(/,
+    message: 'repeated groups such as +(a|b) are not read: write {a,b}, or \\( for a bracket in a name',
+  },
   { looksLike: /^(?:[^\\]|\\[^])*?\{[^{}\\,]*\.\.[^{}\\,]*\}/, message: 'ranges such as {1..3} are not read: write {1,2,3}' },
 ];
 

@@ -39,7 +39,9 @@ export function parseTableList(text: string, hosts: readonly string[] | undefine
   if (source.value === undefined) return { list: [], faults: [...source.faults] };
   const parsed = listSchema.safeParse(source.value);
   const shape = shapeFaults(listSchema, source.value);
-  const list = parsed.success ? parsed.data.map(({ db, table, host }) => ({ ...(host === undefined ? {} : { host }), database: db, table })) : [];
+  const list = parsed.success
+    ? parsed.data.map(({ db, table, host }) => ({ ...(host === undefined ? {} : { host }), database: db, table }))
+    : [];
   const faults = [...source.faults, ...shape, ...unknownHosts(list, hosts)];
   return { list: withoutRepeats(list), faults: faults.map((fault) => ({ ...fault, line: fault.line ?? source.lineOf(fault.path) })) };
 }
@@ -47,7 +49,9 @@ export function parseTableList(text: string, hosts: readonly string[] | undefine
 function unknownHosts(list: TableList, hosts: readonly string[] | undefined): PathFault[] {
   return list.flatMap(({ host }, index): { path: KeyPath; message: string }[] => {
     const known = hosts === undefined || host === undefined || hosts.includes(host);
-    return known ? [] : [{ path: [index, 'host'], message: `no host of the spec has this name; they are ${hosts.slice(0, 10).join(', ')}` }];
+    return known
+      ? []
+      : [{ path: [index, 'host'], message: `no host of the spec has this name; they are ${hosts.slice(0, 10).join(', ')}` }];
   });
 }
 

@@ -31,9 +31,9 @@ function walk(schema: z.ZodType, value: unknown, path: KeyPath, places: Places):
 function walkObject(schema: z.ZodObject, value: Record<string, unknown>, path: KeyPath, places: Places): UnknownKey[] {
   const known = Object.keys(schema.shape);
   return Object.entries(value).flatMap(([key, item]) => {
-    const child = known.includes(key) ? schema.shape[key] : undefined;
+    const child = known.includes(key) ? (schema.shape[key] as z.ZodType) : undefined;
     const own = [...path, key];
-    return child === undefined ? [{ path: own, message: unknownWords(key, own, known, places) }] : walk(child as z.ZodType, item, own, places);
+    return child === undefined ? [{ path: own, message: unknownWords(key, own, known, places) }] : walk(child, item, own, places);
   });
 }
 
@@ -70,11 +70,13 @@ function knownPlaces(schema: z.ZodType): Places {
   const places = new Map<string, string>();
   let level: { type: z.ZodType; path: string }[] = [{ type: schema, path: '' }];
   while (level.length > 0) {
-    level = level.flatMap(({ type, path }) => children(type).map(([key, child]) => {
-      const own = key === "" ? `${path}[]` : [path, key].filter((step) => step !== "").join(".");
-      if (key !== '' && !places.has(key)) places.set(key, own);
-      return { type: child, path: own };
-    }));
+    level = level.flatMap(({ type, path }) =>
+      children(type).map(([key, child]) => {
+        const own = key === '' ? `${path}[]` : [path, key].filter((step) => step !== '').join('.');
+        if (key !== '' && !places.has(key)) places.set(key, own);
+        return { type: child, path: own };
+      }),
+    );
   }
   return places;
 }

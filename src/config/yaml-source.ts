@@ -77,7 +77,8 @@ function syntaxFaults(doc: Document.Parsed, lines: LineCounter): PathFault[] {
 
 function unreadableWords(error: unknown): string {
   if (error instanceof RangeError) return TOO_DEEP;
-  if (error instanceof ReferenceError && /alias count/i.test(error.message)) return `aliases stand for too much (more than ${String(MAX_ALIASES)})`;
+  if (error instanceof ReferenceError && /alias count/i.test(error.message))
+    return `aliases stand for too much (more than ${String(MAX_ALIASES)})`;
   if (error instanceof ReferenceError) return 'an alias stands for something that is not there, or for itself';
   throw error;
 }
@@ -98,14 +99,22 @@ function indexLines(contents: unknown, counter: LineCounter): LineIndex {
     return line;
   };
   const walk = (node: unknown, path: KeyPath): void => {
-    if (isSeq(node)) node.items.forEach((item, at) => { note([...path, at], item); walk(item, [...path, at]); });
-    if (isMap(node)) node.items.forEach((pair) => { walkPair(pair, path); });
+    if (isSeq(node))
+      node.items.forEach((item, at) => {
+        note([...path, at], item);
+        walk(item, [...path, at]);
+      });
+    if (isMap(node))
+      node.items.forEach((pair) => {
+        walkPair(pair, path);
+      });
   };
   const walkPair = (pair: Pair, path: KeyPath): void => {
     const own = [...path, isScalar(pair.key) ? String(pair.key.value) : ''];
     const first = index.lines.get(JSON.stringify(own));
     const line = note(own, pair.key);
-    if (first !== undefined) index.duplicates.push({ path: own, line, message: `the key is written twice, first on line ${String(first)}` });
+    if (first !== undefined)
+      index.duplicates.push({ path: own, line, message: `the key is written twice, first on line ${String(first)}` });
     walk(pair.value, own);
   };
   note([], contents);

@@ -6,6 +6,7 @@ import type { HostConfig } from './host/config';
 import { packageRoot } from './package-root';
 import { readPartConfig, stackFiles, type HostSettings, type StackSettings } from './stack-settings';
 import { spawnPart } from './spawn-part';
+import { escapeXml, hostUser, usersXml } from './users-xml';
 
 /** Statements that one host runs at a time: libuv's threads, one a statement. */
 const THREADS = 64;
@@ -61,7 +62,7 @@ function hostConfig(dir: string, settings: StackSettings, host: HostSettings, zk
     statusFile: files.status,
     activate: settings.activate,
     respawn: true,
-    users: [{ name: 'default', password: settings.password }],
+    users: [{ name: 'default', password: settings.password }, ...settings.users.map(hostUser)],
   };
 }
 
@@ -76,7 +77,7 @@ function writeClickHouseConfig(home: string, settings: StackSettings, host: Host
     fs.cpSync(path.join(docker, 'zero-copy'), target, { recursive: true });
   }
   const usersFile = path.join(home, 'config', 'users.xml');
-  fs.writeFileSync(usersFile, USERS_XML);
+  fs.writeFileSync(usersFile, usersXml(settings.users));
   fs.writeFileSync(path.join(home, 'config', 'config.xml'), configXml(path.join(home, 'clickhouse.log'), usersFile, host.name));
 }
 
@@ -103,27 +104,6 @@ function configXml(logFile: string, usersFile: string, name: string): string {
   </zookeeper>
 </clickhouse>
 `;
-}
-
-/** One user inside the engine, who may do anything; names and passwords are the HTTP interface's matter. */
-const USERS_XML = `<clickhouse>
-  <profiles><default/></profiles>
-  <quotas><default/></quotas>
-  <users>
-    <default>
-      <password></password>
-      <networks><ip>::/0</ip></networks>
-      <profile>default</profile>
-      <quota>default</quota>
-      <access_management>1</access_management>
-      <named_collection_control>1</named_collection_control>
-    </default>
-  </users>
-</clickhouse>
-`;
-
-function escapeXml(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
 /** Whether the host's HTTP interface answers. */

@@ -3,7 +3,6 @@ import { execa } from 'execa';
 import semver from 'semver';
 import which from 'which';
 import { cacheDir } from './cache';
-import { findTemporalBinary } from './temporal-binary';
 import { hasCachedZookeeper, INSTALLED_JAR } from './zookeeper-jars';
 
 const NODE = '>=20.19.0';
@@ -11,10 +10,11 @@ const JAVA_MAJOR = 11;
 
 /**
  * What the embedded stack lacks on this machine: a line for each, saying how to get it. Empty when
- * it can start. Fetches and builds nothing.
+ * it can start. Fetches and builds nothing; the Temporal CLI is looked for when it is needed, for it
+ * may be fetched or built (temporal-binary.ts).
  */
 export async function missingPrerequisites(): Promise<string[]> {
-  const checks = await Promise.all([checkPlatform(), checkNode(), checkJava(), checkZookeeper(), checkTemporal(), checkEngine()]);
+  const checks = await Promise.all([checkPlatform(), checkNode(), checkJava(), checkZookeeper(), checkEngine()]);
   return checks.filter((line) => line !== undefined);
 }
 
@@ -39,11 +39,6 @@ async function checkZookeeper(): Promise<string | undefined> {
     return undefined;
   }
   return 'ZooKeeper is missing: apt-get install zookeeper, or Maven (apt-get install maven) to have it fetched';
-}
-
-async function checkTemporal(): Promise<string | undefined> {
-  if ((await findTemporalBinary()) !== undefined || (await which('go', { nothrow: true })) !== null) return undefined;
-  return 'the Temporal CLI is missing: install it (https://docs.temporal.io/cli), or Go to have it built, or set TEMPORAL_CLI_PATH';
 }
 
 function checkEngine(): string | undefined {

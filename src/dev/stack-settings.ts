@@ -14,7 +14,17 @@ export interface StackSettings {
   replicaPath: string;
   /** Of the user `default`; empty for none. */
   password: string;
+  /** Users beside `default`. */
+  users: StackUser[];
   hosts: HostSettings[];
+}
+
+/** A ClickHouse user with no rights but these. */
+export interface StackUser {
+  name: string;
+  password: string;
+  /** What follows GRANT: `SELECT ON *.*`. The name is made of letters, digits and `_`. */
+  grants: string[];
 }
 
 export interface HostSettings {

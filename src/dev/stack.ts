@@ -9,7 +9,7 @@ import { freePorts } from './ports';
 import { missingPrerequisites } from './prerequisites';
 import { readLiveProcess, stopProcess, waitFor } from './processes';
 import { silent, type Progress } from './progress';
-import { readSettings, requireSettings, stackFiles, writeSettings, type StackSettings } from './stack-settings';
+import { readSettings, requireSettings, stackFiles, writeSettings, type StackSettings, type StackUser } from './stack-settings';
 import { spawnTemporal, temporalAnswers } from './temporal';
 import { ensureNode, spawnZookeeper, zookeeperAnswers } from './zookeeper';
 
@@ -40,6 +40,11 @@ export interface StackOptions {
   replicaPath?: string;
   /** Password of the ClickHouse user `default`. @default '' (none) */
   password?: string;
+  /**
+   * Users beside `default`, with only the rights named. With any, the rights of `default` come from a
+   * role too, for the engine knows one user and the hosts choose its role. @default none
+   */
+  users?: readonly StackUser[];
   progress?: Progress;
 }
 
@@ -63,11 +68,28 @@ export async function stackUp(options: StackOptions): Promise<StackDescription> 
   const dir = path.resolve(options.dir);
   fs.mkdirSync(dir, { recursive: true });
   return withLock(stackFiles(dir).lock, LOCK_TIMEOUT_MS, async () => {
-    const settings = readSettings(dir) ?? (await makeStack(dir, options));
+    const known = readSettings(dir);
+    if (known !== undefined && isOther(known, options)) {
+      progress('this stack was made with other options, and stays as it is; another --dir makes another one');
+    }
+    const settings = known ?? (await makeStack(dir, options));
     await startAll(dir, settings, progress);
     rememberStack(dir);
     return describeStack(dir, settings);
   });
+}
+
+/** Whether the options name what the stack is not; where its hosts are now is not looked at. */
+function isOther(settings: StackSettings, options: StackOptions): boolean {
+  const differs = <T>(asked: T | undefined, is: T): boolean => asked !== undefined && asked !== is;
+  const replicas = settings.hosts.filter((host) => host.shard === 1).length;
+  return (
+    differs(options.hosts, settings.hosts.length) ||
+    differs(options.replicas, replicas) ||
+    differs(options.zkRoot, settings.hosts[0]?.zkRoot) ||
+    differs(options.zeroCopy, settings.zeroCopy) ||
+    differs(options.replicaPath, settings.replicaPath)
+  );
 }
 
 async function makeStack(dir: string, options: StackOptions): Promise<StackSettings> {
@@ -86,6 +108,7 @@ async function makeStack(dir: string, options: StackOptions): Promise<StackSetti
     activate: options.activate ?? true,
     replicaPath: options.replicaPath ?? DEFAULT_REPLICA_PATH,
     password: options.password ?? '',
+    users: (options.users ?? []).map((user) => ({ ...user })),
     hosts: Array.from({ length: count }, (_, i) => ({
       name: `ch-${i + 1}`,
       port: ports[2 * i] ?? 0,

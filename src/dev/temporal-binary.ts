@@ -10,20 +10,40 @@ const CLI_MODULE = 'github.com/temporalio/cli/cmd/temporal@v1.5.1';
 
 /**
  * The Temporal CLI, whose `server start-dev` is the development server: `TEMPORAL_CLI_PATH`,
- * `temporal` on the path, the cache, or a build with Go into the cache (2 to 3 minutes, once).
+ * `temporal` on the path, the cache, the SDK's own download, or a build with Go (2 to 3 minutes);
+ * the last two go to the cache, once.
  *
- * @throws Error when it is nowhere and cannot be built, saying what to install
+ * @throws Error when it is nowhere and can be neither fetched nor built, saying what to install
  */
 export async function temporalBinary(progress: Progress): Promise<string> {
-  const found = await findTemporalBinary();
-  if (found !== undefined) return found;
+  return (await findTemporalBinary()) ?? (await download(progress)) ?? (await build(progress));
+}
+
+/** The SDK's way: it starts a server once, which leaves the binary behind. Undefined where the internet is not open. */
+async function download(progress: Progress): Promise<string | undefined> {
+  try {
+    const { TestWorkflowEnvironment } = await import('@temporalio/testing');
+    const dir = await cachedFolder('temporal-download', isComplete, async (draft) => {
+      progress('fetching the Temporal CLI (once)');
+      const server = await TestWorkflowEnvironment.createLocal({ server: { executable: { type: 'cached-download', downloadDir: draft } } });
+      await server.teardown();
+      const name = fs.readdirSync(draft).find((each) => each.startsWith('temporal'));
+      if (name !== undefined) fs.renameSync(path.join(draft, name), path.join(draft, 'temporal'));
+    });
+    return path.join(dir, 'temporal');
+  } catch {
+    return undefined;
+  }
+}
+
+async function build(progress: Progress): Promise<string> {
   const go = await which('go', { nothrow: true });
   if (go === null) {
     throw new Error('the Temporal CLI is missing: install it (https://docs.temporal.io/cli), or Go to have it built, or set TEMPORAL_CLI_PATH');
   }
   const dir = await cachedFolder('temporal-build', isComplete, async (draft) => {
     progress('building the Temporal CLI with Go (once; 2 to 3 minutes)');
-    await execa(go, ['install', CLI_MODULE], { env: { GOBIN: draft, GOFLAGS: '-mod=mod' }, all: true });
+    await execa(go, ['install', CLI_MODULE], { env: { GOBIN: draft }, all: true });
   });
   return path.join(dir, 'temporal');
 }
@@ -34,7 +54,7 @@ export async function findTemporalBinary(): Promise<string | undefined> {
   if (named !== undefined && named !== '') return named;
   const onPath = await which('temporal', { nothrow: true });
   if (onPath !== null) return onPath;
-  return ['bin', 'temporal-build'].map((name) => path.join(cacheDir(), name)).filter(isComplete).map((dir) => path.join(dir, 'temporal'))[0];
+  return ['bin', 'temporal-build', 'temporal-download'].map((name) => path.join(cacheDir(), name)).filter(isComplete).map((dir) => path.join(dir, 'temporal'))[0];
 }
 
 /** A build in progress is not yet executable. */

@@ -12,6 +12,7 @@ export const TABLE_CHILDREN: ReadonlySet<string> = new Set([
   'dropped',
   'last_part',
   'leader_election',
+  'lightweight_updates',
   'log',
   'lost_part_count',
   'metadata',
@@ -59,9 +60,17 @@ export function isAncestor(ancestor: string, path: string): boolean {
 
 /** Refuses a tree whose top does not look like a replicated table's. `deleting` is true once its deletion has begun. */
 export function refuseShape(children: readonly string[], deleting: boolean): string | undefined {
-  const unknown = children.filter((child) => !TABLE_CHILDREN.has(child));
-  if (unknown.length > 0) return `it holds what no replicated table has: ${unknown.sort().join(', ')}`;
   if (deleting) return undefined;
   const lacking = REQUIRED_CHILDREN.filter((child) => !children.includes(child));
   return lacking.length > 0 ? `it lacks what every replicated table has: ${lacking.join(', ')}` : undefined;
+}
+
+/** Children that no known version makes: a newer one may, or another table lies below; what they hold has to be looked at. */
+export function strangeChildren(children: readonly string[]): readonly string[] {
+  return children.filter((child) => !TABLE_CHILDREN.has(child));
+}
+
+/** Whether a node with these children is a replicated table's, or a Replicated database's, top. */
+export function looksLikeTop(children: readonly string[]): boolean {
+  return children.includes('replicas') && (children.includes('metadata') || children.includes('log'));
 }

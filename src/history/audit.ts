@@ -57,6 +57,9 @@ const PHASE_OF: Readonly<Record<string, NonNullable<ActivityRecord['phase']>>> =
   attachReplica: 'restart',
   electFirst: 'restore',
   restoreReplica: 'restore',
+  startMerges: 'restore',
+  locateHost: 'abort',
+  returnTable: 'abort',
   reattachReplica: 'abort',
   finishMigration: 'finish',
 };
@@ -127,7 +130,12 @@ export class AuditLog {
   }
 }
 
-function activityRecord({ scheduled, started }: Open, ended: string, outcome: ActivityRecord['outcome'], failure?: FailureWords): ActivityRecord {
+function activityRecord(
+  { scheduled, started }: Open,
+  ended: string,
+  outcome: ActivityRecord['outcome'],
+  failure?: FailureWords,
+): ActivityRecord {
   const phase = PHASE_OF[scheduled.activity];
   const host = hostName(scheduled.input);
   return {

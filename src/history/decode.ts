@@ -15,7 +15,11 @@ type Failure = temporal.api.failure.v1.IFailure | null | undefined;
 /** A Temporal event as a fact, with its payloads decoded; `undefined` for one that says nothing of replicas or of who did what. */
 export async function decodeEvent(converter: Converter, runId: string, event: HistoryEvent): Promise<HistoryFact | undefined> {
   const time = toIso(event.eventTime) ?? new Date(0).toISOString();
-  return (await decodeActivityEvent(converter, event, time)) ?? (await decodeMessage(converter, event, time)) ?? decodeRunEvent(converter, runId, event, time);
+  return (
+    (await decodeActivityEvent(converter, event, time)) ??
+    (await decodeMessage(converter, event, time)) ??
+    decodeRunEvent(converter, runId, event, time)
+  );
 }
 
 export function eventIdOf(event: HistoryEvent): number {
@@ -33,7 +37,13 @@ async function decodeActivityEvent(converter: Converter, event: HistoryEvent, ti
   if (started) {
     const lastFailure = await failureWords(converter, started.lastFailure);
     const attempt = started.attempt ?? 1;
-    return { kind: 'activity started', time, scheduledEventId: Number(started.scheduledEventId), attempt, ...(lastFailure && { lastFailure }) };
+    return {
+      kind: 'activity started',
+      time,
+      scheduledEventId: Number(started.scheduledEventId),
+      attempt,
+      ...(lastFailure && { lastFailure }),
+    };
   }
   return decodeActivityEnd(converter, event, time);
 }

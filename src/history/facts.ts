@@ -2,14 +2,7 @@ import type { MigrationInput } from '../workflows/messages';
 
 /** What a replica's status can be read from: Temporal's events, decoded. `time` is ISO 8601, by the server's clock. */
 export type HistoryFact =
-  | RunStarted
-  | RunClosed
-  | ActivityScheduled
-  | ActivityStarted
-  | ActivityCompleted
-  | ActivityFailed
-  | ActivityCanceled
-  | MessageReceived;
+  RunStarted | RunClosed | ActivityScheduled | ActivityStarted | ActivityCompleted | ActivityFailed | ActivityCanceled | MessageReceived;
 
 interface Timed {
   readonly time: string;

@@ -38,6 +38,8 @@ export class HistoryFold {
   private readonly pending = new Map<number, Pending>();
   /** The event, counted over the whole chain, that last said a replica's status. */
   private readonly saidAt = new Map<string, number>();
+  /** The activity that a replica's error came from. */
+  private readonly failedIn = new Map<string, string>();
   private readonly skips = new Set<string>();
   private readonly log: AuditLog | undefined;
   private readonly skippedTwins = new WeakMap<ReplicaRecord, ReplicaRecord>();
@@ -130,8 +132,13 @@ export class HistoryFold {
     const pending = this.pending.get(scheduledEventId);
     this.pending.delete(scheduledEventId);
     if (pending?.activity === 'loadPage') this.loadPage((result as InventoryPage).tables, scheduledEventId, eventId, time);
-    for (const update of updatesOf(result)) this.update(update, eventId, time);
-    for (const ref of pending?.refs ?? []) this.clearError(ref);
+    for (const update of updatesOf(result)) {
+      this.update(update, eventId, time);
+      this.clearError(update);
+    }
+    for (const ref of pending?.refs ?? []) {
+      if (this.failedIn.get(replicaId(ref)) === pending?.activity) this.clearError(ref);
+    }
   }
 
   private loadPage(tables: readonly ReplicatedTable[], scheduledEventId: number, eventId: number, time: string): void {
@@ -159,6 +166,7 @@ export class HistoryFold {
     for (const ref of pending?.refs ?? []) {
       const id = replicaId(ref);
       const record = this.records.get(id) ?? this.add(id, fromInventory(ref as InventoryReplica, time));
+      this.failedIn.set(id, pending?.activity ?? '');
       this.records.set(id, { ...record, error: failureText(failure), updated: time });
     }
   }
@@ -166,6 +174,7 @@ export class HistoryFold {
   private clearError(ref: ReplicaRef): void {
     const id = replicaId(ref);
     const record = this.records.get(id);
+    this.failedIn.delete(id);
     if (record?.error === undefined) return;
     const { error: _gone, ...rest } = record;
     this.records.set(id, rest);

@@ -1,7 +1,7 @@
 import type { Client, WorkflowExecutionStatusName } from '@temporalio/client';
 
-import { describeMigration } from '../client/describe';
-import type { MigrationSummary } from '../domain/summary';
+import { describeMigration, type MigrationDescription } from '../client/describe';
+import { type MigrationSummary, SUMMARY_MEMO_KEY } from '../domain/summary';
 import type { Audit } from './audit';
 import { decodeEvent, eventIdOf, type HistoryEvent } from './decode';
 import type { ReplicaRecord } from './fold';
@@ -71,7 +71,7 @@ export function createHistoryReader(client: Client, options: { readonly audit?: 
       id,
       runId: description.runId,
       status: description.status,
-      summary: description.summary,
+      summary: said(description),
       ...(description.closedBecause === undefined ? {} : { closedBecause: description.closedBecause }),
       replicas: state.fold.replicas(),
       skipped: state.fold.skipped(),
@@ -83,14 +83,23 @@ export function createHistoryReader(client: Client, options: { readonly audit?: 
   return {
     read(id) {
       const turn = (turns.get(id) ?? Promise.resolve()).then(() => readNow(id));
-      const settled = turn.catch(() => undefined).finally(() => {
-        if (turns.get(id) === settled) turns.delete(id);
-      });
+      const settled = turn
+        .catch(() => undefined)
+        .finally(() => {
+          if (turns.get(id) === settled) turns.delete(id);
+        });
       turns.set(id, settled);
       return turn;
     },
     forget: (id) => void known.delete(id),
   };
+}
+
+/** A migration says how it ended before its workflow has closed; the status file that is written between the two must say so too. */
+function said({ summary, memo }: MigrationDescription): MigrationSummary {
+  const stored = memo[SUMMARY_MEMO_KEY] as MigrationSummary | undefined;
+  const ended = stored?.outcome === 'completed' || stored?.outcome === 'failed' || stored?.outcome === 'aborted';
+  return summary.outcome === 'running' && ended ? { ...summary, outcome: stored.outcome } : summary;
 }
 
 /**
@@ -114,7 +123,13 @@ async function catchUp(
   const state: Known =
     known !== undefined && chain.continues
       ? known
-      : { fold: new HistoryFold(options), runId: '', lastEventId: 0, copiedUpTo: 0, ...(chain.gone === undefined ? {} : { gone: chain.gone }) };
+      : {
+          fold: new HistoryFold(options),
+          runId: '',
+          lastEventId: 0,
+          copiedUpTo: 0,
+          ...(chain.gone === undefined ? {} : { gone: chain.gone }),
+        };
   if (state === known) await foldNews(client, id, known);
   keep(state);
   for (const run of chain.runs) await foldRun(client, id, state, run);

@@ -51,7 +51,8 @@ async function linkOf(client: Client, workflowId: string, runId: string): Promis
   const first = await firstEvent(client, workflowId, runId);
   if (first === undefined) return undefined;
   const started = first.workflowExecutionStartedEventAttributes;
-  const isReset = started?.originalExecutionRunId !== undefined && started.originalExecutionRunId !== '' && started.originalExecutionRunId !== runId;
+  const isReset =
+    started?.originalExecutionRunId !== undefined && started.originalExecutionRunId !== '' && started.originalExecutionRunId !== runId;
   if (isReset) {
     const base = await resetBase(client, workflowId, runId);
     if (base?.previous !== undefined && (await firstEvent(client, workflowId, base.previous)) !== undefined) return base;

@@ -8,34 +8,33 @@ import { between, duration } from './words';
 
 export function renderReport(data: ReportData): string {
   const page = html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
-<title>${data.id}: ${data.outcome}</title>
-<style>${new SafeHtml(STYLE)}</style>
-</head>
-<body>
-${heading(data)}
-<h2>Timeline</h2>
-${timeline(data)}
-${legend()}
-${section('Phases', phaseTable(data))}
-${section('Who did what', decisionTable(data))}
-${section('Failures and retries', failureTable(data))}
-${section('Refusals', findingTable(data.refusals))}
-${section('Warnings', findingTable(data.warnings))}
-${section('Restarts', restartTable(data))}
-${section(`Tables (${String(data.tables.length)})`, tableTable(data))}
-${section('Runs', runTable(data))}
-</body>
-</html>`;
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
+        <meta name="viewport" content="width=device-width" />
+        <title>${data.id}: ${data.outcome}</title>
+        <style>
+          ${new SafeHtml(STYLE)}
+        </style>
+      </head>
+      <body>
+        ${heading(data)}
+        <h2>Timeline</h2>
+        ${timeline(data)} ${legend()} ${section('Phases', phaseTable(data))} ${section('Who did what', decisionTable(data))}
+        ${section('Failures and retries', failureTable(data))} ${section('Refusals', findingTable(data.refusals))}
+        ${section('Warnings', findingTable(data.warnings))} ${section('Restarts', restartTable(data))}
+        ${section(`Tables (${String(data.tables.length)})`, tableTable(data))} ${section('Runs', runTable(data))}
+      </body>
+    </html>`;
   return `${page.text}\n`;
 }
 
 function section(title: string, body: SafeHtml | undefined): SafeHtml | undefined {
-  return body === undefined ? undefined : html`<h2>${title}</h2>\n${body}`;
+  return body === undefined
+    ? undefined
+    : html`<h2>${title}</h2>
+        ${body}`;
 }
 
 function heading(data: ReportData): SafeHtml {
@@ -45,71 +44,166 @@ function heading(data: ReportData): SafeHtml {
     ['ended', data.ended ?? 'not yet'],
     ['took', between(data.started, data.ended, Date.parse(data.generated))],
     ['tables', `${String(data.totals.tables)} (${String(data.totals.replicas)} replicas)`],
-    ['rows', data.totals.rows.toLocaleString('en')],
-    ['parts', data.totals.parts.toLocaleString('en')],
+    ['rows on all replicas', data.totals.rows.toLocaleString('en')],
+    ['parts on all replicas', data.totals.parts.toLocaleString('en')],
     ...Object.entries(data.counts).map(([status, count]) => [status, String(count)] as const),
   ];
   return html`<h1>${data.id} <span class="outcome ${data.outcome}">${data.outcome}</span>${data.executed ? '' : ' (dry run)'}</h1>
-${why === undefined ? undefined : html`<p class="why">${why}</p>`}
-<dl>${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
-${data.skipped.length === 0 ? undefined : html`<p>Left out on purpose: ${data.skipped.map((glob) => html`<code>${glob}</code> `)}</p>`}
-${data.gone === undefined ? undefined : html`<p class="why">Run ${data.gone} is past the namespace's retention: what only it told is missing here.</p>`}
-<p class="small">Made ${data.generated} by ch-zk-migrate from the history of run <code>${data.runId}</code>: <a href="${data.ui}">Temporal's Web UI</a></p>`;
+    ${why === undefined ? undefined : html`<p class="why">${why}</p>`}
+    <dl>
+      ${facts.map(
+        ([name, value]) =>
+          html`<div>
+            <dt>${name}</dt>
+            <dd>${value}</dd>
+          </div>`,
+      )}
+    </dl>
+    ${data.skipped.length === 0 ? undefined : html`<p>Left out on purpose: ${data.skipped.map((glob) => html`<code>${glob}</code> `)}</p>`}
+    ${data.gone === undefined ? undefined : html`<p class="why">Run ${data.gone} is past the namespace's retention: what only it told is missing here.</p>`}
+    <p class="small">
+      Made ${data.generated} by ch-zk-migrate from the history of run <code>${data.runId}</code>: <a href="${data.ui}">Temporal's Web UI</a>
+    </p>`;
 }
 
 function legend(): SafeHtml {
   const phases = ['preflight', ...TIMED_PHASES, 'finish'];
-  return html`<p class="legend">${phases.map((phase) => html`<span><i class="${phase}"></i>${phase}</span> `)}<span>| decision</span> <span>● failure</span></p>`;
+  return html`<p class="legend">
+    ${phases.map((phase) => html`<span><i class="${phase}"></i>${phase}</span> `)}<span>| decision</span> <span>● failure</span>
+  </p>`;
 }
 
 function phaseTable(data: ReportData): SafeHtml | undefined {
   if (data.phases.length === 0 && data.statistics.length === 0) return undefined;
   const statistics = new Map<string, PhaseStatistics>(data.statistics.map((entry) => [entry.phase, entry]));
   const listed = data.phases.map(({ phase, started, ended }) => ({ phase: phase as string, started, ended }));
-  const unlisted = data.statistics.filter(({ phase }) => !listed.some((entry) => entry.phase === phase)).map(({ phase }) => ({ phase: phase as string, started: undefined, ended: undefined }));
+  const unlisted = data.statistics
+    .filter(({ phase }) => !listed.some((entry) => entry.phase === phase))
+    .map(({ phase }) => ({ phase: phase as string, started: undefined, ended: undefined }));
   const rows = [...listed, ...unlisted].map(({ phase, started, ended }) => {
     const numbers = statistics.get(phase);
-    const cells = numbers === undefined ? ['', '', '', '', ''] : [String(numbers.activities), duration(numbers.medianMs), duration(numbers.p95Ms), duration(numbers.longestMs), numbers.longest];
+    const cells =
+      numbers === undefined
+        ? ['', '', '', '', '']
+        : [String(numbers.activities), duration(numbers.medianMs), duration(numbers.p95Ms), duration(numbers.longestMs), numbers.longest];
     return [phase, started ?? '', started === undefined ? '' : between(started, ended ?? data.ended, Date.parse(data.generated)), ...cells];
   });
   return grid(['phase', 'started', 'took', 'activities', 'median', '95 %', 'longest', 'of'], rows);
 }
 
 function decisionTable({ decisions }: ReportData): SafeHtml | undefined {
-  return grid(['when', 'what', 'by', 'reason'], decisions.map(({ at, what, by, reason }) => [at, what, by ?? '', reason ?? '']));
+  return grid(
+    ['when', 'what', 'by', 'reason'],
+    decisions.map(({ at, what, by, reason }) => [at, what, by ?? '', reason ?? '']),
+  );
 }
 
 function failureTable(data: ReportData): SafeHtml | undefined {
-  const fromHistory = data.failures.map(({ at, activity, where, code, message, attempts, final }) => [at, activity, where, code, message, String(attempts), final ? 'failed' : 'tried again']);
-  const kept = data.failed.map(({ phase, host, database, table, code, message }) => ['', phase, `${host} ${database}.${table}`, code, message, '', 'kept by the migration']);
+  const fromHistory = data.failures.map(({ at, activity, where, code, message, attempts, final }) => [
+    at,
+    activity,
+    where,
+    code,
+    message,
+    String(attempts),
+    final ? 'failed' : 'tried again',
+  ]);
+  const kept = data.failed.map(({ phase, host, database, table, code, message }) => [
+    '',
+    phase,
+    `${host} ${database}.${table}`,
+    code,
+    message,
+    '',
+    'kept by the migration',
+  ]);
   return grid(['when', 'what', 'where', 'code', 'message', 'attempts', ''], fromHistory.length > 0 ? fromHistory : kept);
 }
 
 function findingTable(findings: readonly Finding[]): SafeHtml | undefined {
-  return grid(['code', 'host', 'table', 'message', 'fix'], findings.map(({ code, host, db, table, message, fix }) => [code, host, db === undefined ? '' : `${db}.${table ?? ''}`, message, fix]));
+  return grid(
+    ['code', 'host', 'table', 'message', 'fix'],
+    findings.map(({ code, host, db, table, message, fix }) => [code, host, db === undefined ? '' : `${db}.${table ?? ''}`, message, fix]),
+  );
 }
 
 function restartTable({ restarts }: ReportData): SafeHtml | undefined {
-  return grid(['host', 'started', 'took', 'attempts', 'outcome'], restarts.map((restart) => [restart.host ?? '', restart.started ?? restart.scheduled, duration(activityMs(restart)), String(restart.attempts), restart.outcome]));
+  return grid(
+    ['host', 'started', 'took', 'attempts', 'outcome'],
+    restarts.map((restart) => [
+      restart.host ?? '',
+      restart.started ?? restart.scheduled,
+      duration(activityMs(restart)),
+      String(restart.attempts),
+      restart.outcome,
+    ]),
+  );
 }
 
 function tableTable({ tables }: ReportData): SafeHtml | undefined {
-  const head = ['host', 'table', 'status', 'rows', 'parts', ...TIMED_PHASES, 'attempts', 'ZooKeeper path', 'replica', 'old metadata', 'note or error'];
+  const head = [
+    'host',
+    'table',
+    'status',
+    'rows',
+    'parts',
+    ...TIMED_PHASES,
+    'attempts',
+    'ZooKeeper path',
+    'replica',
+    'old metadata',
+    'note or error',
+  ];
   return grid(head, tables.map(tableRow));
 }
 
 function tableRow(table: ReportTable): readonly string[] {
   const times = TIMED_PHASES.map((phase) => (table.durationsMs[phase] === undefined ? '' : duration(table.durationsMs[phase])));
   const words = [table.error, table.note].filter((part) => part !== undefined).join('; ');
-  return [table.host, `${table.db}.${table.table}`, table.status, String(table.rows), String(table.parts), ...times, String(table.attempts), table.zk_path, table.replica, table.old_metadata, words];
+  return [
+    table.host,
+    `${table.db}.${table.table}`,
+    table.status,
+    String(table.rows),
+    String(table.parts),
+    ...times,
+    String(table.attempts),
+    table.zk_path,
+    table.replica,
+    table.old_metadata,
+    words,
+  ];
 }
 
 function runTable({ runs }: ReportData): SafeHtml | undefined {
-  return grid(['run', 'as', 'started', 'ended', 'how', 'by'], runs.map(({ runId, as, started, ended, how, message, by }) => [runId, as, started, ended ?? '', [how, message].filter((part) => part !== undefined).join(': '), by ?? '']));
+  return grid(
+    ['run', 'as', 'started', 'ended', 'how', 'by'],
+    runs.map(({ runId, as, started, ended, how, message, by }) => [
+      runId,
+      as,
+      started,
+      ended ?? '',
+      [how, message].filter((part) => part !== undefined).join(': '),
+      by ?? '',
+    ]),
+  );
 }
 
 function grid(head: readonly string[], rows: readonly (readonly string[])[]): SafeHtml | undefined {
   if (rows.length === 0) return undefined;
-  return html`<table><thead><tr>${head.map((cell) => html`<th>${cell}</th>`)}</tr></thead><tbody>
-${rows.map((row) => html`<tr>${row.map((cell) => html`<td>${cell}</td>`)}</tr>\n`)}</tbody></table>`;
+  return html`<table>
+    <thead>
+      <tr>
+        ${head.map((cell) => html`<th>${cell}</th>`)}
+      </tr>
+    </thead>
+    <tbody>
+      ${rows.map(
+        (row) =>
+          html`<tr>
+            ${row.map((cell) => html`<td>${cell}</td>`)}
+          </tr> `,
+      )}
+    </tbody>
+  </table>`;
 }

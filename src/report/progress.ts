@@ -26,7 +26,8 @@ export function phaseProgress(summary: MigrationSummary): readonly PhaseProgress
 
 /** What the phase that runs has done so far, for a rate; `undefined` where nothing is counted. */
 export function stageDone(summary: MigrationSummary): { readonly done: number; readonly total: number } | undefined {
-  const hosts = summary.hosts;
+  const { hosts, phase: stage } = summary;
+  if (!(PHASES as readonly unknown[]).includes(stage)) return undefined;
   if (hosts.length > 0) return { done: sum(hosts.map(({ done, failed }) => done + failed)), total: sum(hosts.map((host) => host.total)) };
   return phaseProgress(summary).find(({ phase }) => phase === summary.phase);
 }

@@ -80,22 +80,37 @@ export function reportData(view: HistoryView, options: { readonly ui: string; re
   const { activities, runs, messages } = audit;
   const over = summary.outcome !== 'running' && summary.outcome !== 'waiting';
   return {
-    id: view.id, runId: view.runId, ui: options.ui, generated: options.now.toISOString(),
-    executed: summary.executed, phase: summary.phase, outcome: summary.outcome, waitingFor: summary.waitingFor,
+    id: view.id,
+    runId: view.runId,
+    ui: options.ui,
+    generated: options.now.toISOString(),
+    executed: summary.executed,
+    phase: summary.phase,
+    outcome: summary.outcome,
+    waitingFor: summary.waitingFor,
     ...(view.closedBecause === undefined ? {} : { closedBecause: view.closedBecause }),
     started: runs[0]?.started ?? summary.started,
     ...(over ? { ended: runs.at(-1)?.ended ?? summary.updated } : {}),
     counts: summary.counts,
-    totals: { replicas: summary.replicas, tables: summary.tables, rows: sum(replicas.map(({ rows }) => rows)), parts: sum(replicas.map(({ parts }) => parts)) },
+    totals: {
+      replicas: summary.replicas,
+      tables: summary.tables,
+      rows: sum(replicas.map(({ rows }) => rows)),
+      parts: sum(replicas.map(({ parts }) => parts)),
+    },
     phases: summary.phases,
     statistics: TIMED_PHASES.flatMap((phase) => statistics(phase, activities)),
     tables: tables(view, activities),
     failures: activities.flatMap(failuresOf),
-    failed: summary.failures, failuresTotal: summary.failuresTotal,
+    failed: summary.failures,
+    failuresTotal: summary.failuresTotal,
     restarts: activities.filter(({ activity }) => activity === 'restartHost'),
     decisions: decisions(runs, messages, summary),
-    runs, activities,
-    refusals: summary.refusals, warnings: summary.warnings, skipped: view.skipped,
+    runs,
+    activities,
+    refusals: summary.refusals,
+    warnings: summary.warnings,
+    skipped: view.skipped,
     ...(view.gone === undefined ? {} : { gone: view.gone }),
   };
 }
@@ -140,7 +155,16 @@ function statistics(phase: TimedPhase, activities: readonly ActivityRecord[]): P
   const at = (share: number) => timed[Math.min(timed.length - 1, Math.floor(timed.length * share))]?.ms ?? 0;
   const longest = timed.at(-1);
   if (longest === undefined) return [];
-  return [{ phase, activities: timed.length, medianMs: at(0.5), p95Ms: at(0.95), longestMs: longest.ms, longest: activityLabel(longest.activity) }];
+  return [
+    {
+      phase,
+      activities: timed.length,
+      medianMs: at(0.5),
+      p95Ms: at(0.95),
+      longestMs: longest.ms,
+      longest: activityLabel(longest.activity),
+    },
+  ];
 }
 
 function failuresOf(activity: ActivityRecord): ReportFailure[] {
@@ -161,20 +185,32 @@ function decisions(runs: readonly RunRecord[], messages: readonly MessageRecord[
 }
 
 function runDecision({ started, as, by, reason, runId }: RunRecord): ReportDecision {
-  return { at: started, what: `${as === 'start' ? 'started' : as} (run ${runId})`, ...(by === undefined ? {} : { by }), ...(reason === undefined ? {} : { reason }) };
+  return {
+    at: started,
+    what: `${as === 'start' ? 'started' : as} (run ${runId})`,
+    ...(by === undefined ? {} : { by }),
+    ...(reason === undefined ? {} : { reason }),
+  };
 }
 
 function messageDecision({ time, name, payload, identity }: MessageRecord): ReportDecision {
   const said = typeof payload === 'object' && payload !== null ? (payload as Record<string, unknown>) : {};
   const by = typeof said['by'] === 'string' ? said['by'] : identity;
   const reason = typeof said['reason'] === 'string' ? said['reason'] : undefined;
-  return { at: time, what: [name, messageWords(payload, said)].filter((part) => part !== '').join(' '), ...(by === undefined ? {} : { by }), ...(reason === undefined ? {} : { reason }) };
+  return {
+    at: time,
+    what: [name, messageWords(payload, said)].filter((part) => part !== '').join(' '),
+    ...(by === undefined ? {} : { by }),
+    ...(reason === undefined ? {} : { reason }),
+  };
 }
 
 function messageWords(payload: unknown, said: Readonly<Record<string, unknown>>): string {
   if (typeof payload === 'string') return payload;
   const rest = Object.entries(said).filter(([key, value]) => key !== 'by' && key !== 'reason' && value !== undefined);
-  return rest.map(([key, value]) => (key === 'phase' ? String(value) : `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)).join(' ');
+  return rest
+    .map(([key, value]) => (key === 'phase' ? String(value) : `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`))
+    .join(' ');
 }
 
 function isTimed(phase: ActivityRecord['phase']): phase is TimedPhase {
@@ -184,4 +220,3 @@ function isTimed(phase: ActivityRecord['phase']): phase is TimedPhase {
 function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
 }
-

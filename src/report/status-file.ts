@@ -44,7 +44,12 @@ export type ParsedStatusEntry = Pick<StatusFileEntry, 'db' | 'table' | 'status' 
 export class StatusFileError extends Error {
   override readonly name = 'StatusFileError';
   constructor(readonly faults: readonly { readonly path: string; readonly line?: number; readonly message: string }[]) {
-    super(['not a status file', ...faults.map(({ path, line, message }) => `${line === undefined ? '' : `line ${String(line)}  `}${path}: ${message}`)].join('\n  '));
+    super(
+      [
+        'not a status file',
+        ...faults.map(({ path, line, message }) => `${line === undefined ? '' : `line ${String(line)}  `}${path}: ${message}`),
+      ].join('\n  '),
+    );
   }
 }
 
@@ -79,7 +84,9 @@ export function renderStatusFile(header: StatusFileHeader, records: readonly Rep
 }
 
 function renderEntry(entry: StatusFileEntry): string {
-  const lines = Object.entries(entry).map(([key, value]: [string, string | number]) => `${key}: ${typeof value === 'number' ? String(value) : yamlText(value)}`);
+  const lines = Object.entries(entry).map(
+    ([key, value]: [string, string | number]) => `${key}: ${typeof value === 'number' ? String(value) : yamlText(value)}`,
+  );
   return `- ${lines.join('\n  ')}\n`;
 }
 
@@ -100,7 +107,9 @@ export function parseStatusFile(text: string): ParsedStatusEntry[] {
   const entries = document.contents.items.map((item, index) => {
     const place = lineOf((item as Node).range?.[0]);
     const value: unknown = isMap(item) ? item.toJS(document) : undefined;
-    return parseEntry(value, (key, message) => faults.push({ path: key === '' ? `[${String(index)}]` : `[${String(index)}].${key}`, ...place, message }));
+    return parseEntry(value, (key, message) =>
+      faults.push({ path: key === '' ? `[${String(index)}]` : `[${String(index)}].${key}`, ...place, message }),
+    );
   });
   if (faults.length > 0) throw new StatusFileError(faults);
   return entries.filter((entry) => entry !== undefined);
@@ -116,7 +125,10 @@ export async function writeStatusFile(path: string, text: string): Promise<void>
   await mkdir(dirname(resolve(path)), { recursive: true });
   const target = await realpath(path).catch(() => resolve(path));
   const beside = `${target}.${String(process.pid)}.${randomBytes(4).toString('hex')}.tmp`;
-  const mode = await stat(target).then((found) => found.mode & 0o777, () => 0o644);
+  const mode = await stat(target).then(
+    (found) => found.mode & 0o777,
+    () => 0o644,
+  );
   try {
     const file = await open(beside, 'wx', mode);
     try {

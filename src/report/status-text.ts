@@ -50,6 +50,7 @@ export function nextCommand({ id, summary }: MigrationDescription): string | und
       return summary.failuresTotal > 0 ? `ch-zk-migrate retry ${id}` : `ch-zk-migrate watch ${id}`;
     }
     case 'failed':
+      if (summary.aborting) return `ch-zk-migrate abort ${id}`;
       return summary.executed ? `ch-zk-migrate retry ${id}   (or: ch-zk-migrate abort ${id})` : undefined;
     case 'completed':
       return summary.executed ? `ch-zk-migrate report ${id} --output ${id}.html` : undefined;
@@ -62,7 +63,9 @@ export function nextCommand({ id, summary }: MigrationDescription): string | und
 
 function heading(description: MigrationDescription, { paint, now }: StatusTextOptions): string {
   const { summary } = description;
-  const color = { running: paint.cyan, waiting: paint.yellow, completed: paint.green, failed: paint.red, aborted: paint.yellow }[summary.outcome];
+  const color = { running: paint.cyan, waiting: paint.yellow, completed: paint.green, failed: paint.red, aborted: paint.yellow }[
+    summary.outcome
+  ];
   const ended = summary.outcome === 'running' || summary.outcome === 'waiting' ? undefined : (description.closed ?? summary.updated);
   return [
     `${paint.bold(oneLine(description.id))}  ${color(stateWords(description))}${summary.executed ? '' : paint.dim('  (dry run)')}`,

@@ -25,11 +25,9 @@ export function timeline(data: ReportData): SafeHtml {
   const hosts = hostNames(data);
   const height = LANE * (hosts.length + 1) + 40;
   return html`<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="timeline">
-${axis(scale, height)}
-${lane('phases', 0, phaseBars(data, scale))}
-${hosts.map((host, index) => lane(host, index + 1, hostBars(data, host, scale, index + 1)))}
-${marks(data, scale, height)}
-</svg>`;
+    ${axis(scale, height)} ${lane('phases', 0, phaseBars(data, scale))}
+    ${hosts.map((host, index) => lane(host, index + 1, hostBars(data, host, scale, index + 1)))} ${marks(data, scale, height)}
+  </svg>`;
 }
 
 function scaleOf(data: ReportData): Scale {
@@ -41,7 +39,12 @@ function scaleOf(data: ReportData): Scale {
 function axis({ from, to, x }: Scale, height: number): SafeHtml[] {
   return Array.from({ length: TICKS + 1 }, (_, index) => {
     const at = from + ((to - from) * index) / TICKS;
-    return html`<line class="grid" x1="${x(at)}" y1="0" x2="${x(at)}" y2="${height - 30}"/><text class="tick" x="${x(at)}" y="${height - 12}">${index === 0 ? '0' : duration(at - from)}</text>`;
+    return html`<line class="grid" x1="${x(at)}" y1="0" x2="${x(at)}" y2="${height - 30}" /><text
+        class="tick"
+        x="${x(at)}"
+        y="${height - 12}"
+        >${index === 0 ? '0' : duration(at - from)}</text
+      >`;
   });
 }
 
@@ -85,16 +88,24 @@ function merge(spans: readonly Span[], gap: number): Span[] {
 
 function rect({ x }: Scale, { from, to }: Span, row: number, phase: string, title: string): SafeHtml {
   const width = Math.max(1, round(x(to) - x(from)));
-  return html`<rect class="${phase}" x="${x(from)}" y="${row * LANE + 4}" width="${width}" height="${LANE - 8}"><title>${title}</title></rect>`;
+  return html`<rect class="${phase}" x="${x(from)}" y="${row * LANE + 4}" width="${width}" height="${LANE - 8}"
+    ><title>${title}</title></rect
+  >`;
 }
 
 function marks(data: ReportData, { x }: Scale, height: number): SafeHtml[] {
   const decisions = data.decisions.map(
-    ({ at, what, by }) => html`<line class="decision" x1="${x(Date.parse(at))}" y1="0" x2="${x(Date.parse(at))}" y2="${height - 30}"><title>${what}${by === undefined ? '' : ` by ${by}`}</title></line>`,
+    ({ at, what, by }) =>
+      html`<line class="decision" x1="${x(Date.parse(at))}" y1="0" x2="${x(Date.parse(at))}" y2="${height - 30}"
+        ><title>${what}${by === undefined ? '' : ` by ${by}`}</title></line
+      >`,
   );
   const failures = data.failures
     .filter((failure) => failure.final)
-    .map(({ at, where, code }) => html`<circle class="failure" cx="${x(Date.parse(at))}" cy="${height - 34}" r="4"><title>${where}: ${code}</title></circle>`);
+    .map(
+      ({ at, where, code }) =>
+        html`<circle class="failure" cx="${x(Date.parse(at))}" cy="${height - 34}" r="4"><title>${where}: ${code}</title></circle>`,
+    );
   return [...decisions, ...failures];
 }
 

@@ -282,7 +282,8 @@ function frozen(replica: ReplicaEntry): Omit<ReplicaEntry, 'status' | 'oldMetada
   return { host, database, table, uuid, zookeeperName, zookeeperPath, replicaName, rows, bytes, parts };
 }
 
-function nameOf(table: ReplicatedTable): { database: string; table: string } {
+/** The name of a table's first replica stands for it; its key keeps it apart from the tables of other shards with that name. */
+function nameOf(table: ReplicatedTable): { database: string; table: string; key: string } {
   const [first] = table.replicas;
-  return { database: first?.database ?? '', table: first?.table ?? table.zookeeperPath };
+  return { database: first?.database ?? '', table: first?.table ?? table.zookeeperPath, key: table.key };
 }

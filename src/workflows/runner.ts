@@ -206,9 +206,13 @@ export function failureOf(error: unknown): { code: FailureType; message: string 
 const LONGEST_ID = 240;
 
 /** Options that make an activity tell its host and table in the Web UI, by its id and its summary. */
-export function named(what: string, replica: { readonly host?: string; readonly database: string; readonly table: string }, taskQueue: string): ActivityOptions {
+export function named(
+  what: string,
+  replica: { readonly host?: string; readonly database: string; readonly table: string; readonly key?: string },
+  taskQueue: string,
+): ActivityOptions {
   const table = `${replica.database}.${replica.table}`;
   const label = `${what} ${replica.host === undefined ? '' : `${replica.host} `}${table}`.replace(/\s+/gu, ' ');
   const id = label.length > LONGEST_ID ? `${label.slice(0, LONGEST_ID)}… ${fnv1a64(label)}` : label;
-  return { summary: id, activityId: `${id} ${fnv1a64(JSON.stringify([what, replica.host, replica.database, replica.table]))}`, taskQueue };
+  return { summary: id, activityId: `${id} ${fnv1a64(JSON.stringify([what, replica.host, replica.database, replica.table, replica.key]))}`, taskQueue };
 }

@@ -1,5 +1,6 @@
 import { lookup } from 'node:dns/promises';
-import { isIP } from 'node:net';
+import { once } from 'node:events';
+import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ZooKeeperError } from './errors';
 import { clientState, createNativeClient, type NativeClient } from './native-client';
@@ -12,11 +13,12 @@ export interface ConnectionOptions {
   digest: string | undefined;
 }
 
-/** How often an attempt to connect is looked at: the client gives no event when a connection is refused. */
-const attemptPollMs = 25;
-/** An attempt gets this long, then twice as long each time, up to {@link longestAttemptMs}, and goes to the next server of the list. */
+/** How often an attempt is looked at: the client tells of no failure before it is connected, and must then be closed soon. */
+const attemptPollMs = 2;
+/** An attempt gets this long, then twice as long after each round of all servers. */
 const firstAttemptMs = 1_000;
 const longestAttemptMs = 8_000;
+const firstPauseMs = 25;
 const longestPauseMs = 500;
 
 /** `ZOO_AUTH_FAILED_STATE` and `ZOO_EXPIRED_SESSION_STATE`, the codes of a `close` event (zookeeper.h). */
@@ -35,9 +37,10 @@ interface Waiter {
  * next one takes over its session by id and password. Host names are resolved here, once an attempt, because the C client resolves
  * them again, blocking, after every single answer (`zookeeper_interest` calls `update_addrs`, whose delay the package cannot set).
  *
- * While the client tells us of a lost connection, by an event or by lost replies, its socket is closed but still registered with the event
- * loop. Whoever opens a socket then may be given the same number, which aborts the process or leaves that socket deaf. So nothing that
- * belongs to others runs in there: not a promise is settled by a lost reply before the next turn of the loop (`setImmediate`).
+ * When the client finds its connection broken, it closes the socket and only later takes it off the event loop, by its number. Whoever was
+ * given the same number meanwhile has the process aborted or is never told of its data again (both seen). So a client is closed as
+ * soon as it tells of the loss; no promise is settled by a lost reply before the next turn of the loop (`setImmediate`); and
+ * because a refused connection is not told of, a server is tried with an ordinary socket first.
  */
 export class Connection {
   readonly #options: ConnectionOptions;
@@ -46,8 +49,9 @@ export class Connection {
   readonly #listeners = new Set<() => void>();
   /** The client in use; set only while it is connected. */
   #client: NativeClient | undefined;
-  /** The one before, when it lost its connection and is still to be closed. */
+  /** The one before, when it lost its connection while a request was handed to it. */
   #stale: NativeClient | undefined;
+  #sending = false;
   #session: { id: string; password: string } | undefined;
   #nextServer = 0;
   #connecting: Promise<void> | undefined;
@@ -124,14 +128,17 @@ export class Connection {
   }
 
   /**
-   * To be called after every request that was handed to the client: when the connection was found broken by sending it, the client
-   * is closed here and now, before any other code may be given its socket's number.
+   * Hands a request to the client by `issue`, which returns the client's own result: 0 when it was queued. Every
+   * request goes this way, so that a connection found broken by sending is cleaned up before any other code runs.
    */
-  afterSend(): void {
+  send(issue: () => number): number {
+    this.#sending = true;
+    const queued = issue();
+    this.#sending = false;
     const stale = this.#stale;
-    if (stale === undefined) return;
     this.#stale = undefined;
-    stale.close();
+    stale?.close();
+    return queued;
   }
 
   /**
@@ -145,25 +152,31 @@ export class Connection {
     this.#fail(new ZooKeeperError('BAD_ARGUMENTS', 'this ZooKeeper session was closed by its owner'));
     const client = this.#client;
     this.#client = undefined;
-    if (client !== undefined) await dispose(client);
+    if (client !== undefined) {
+      // We may be inside one of its callbacks.
+      await new Promise((resolve) => setImmediate(resolve));
+      client.close();
+    }
     await this.#connecting;
   }
 
   #startConnecting(): void {
-    if (this.#connecting !== undefined || this.#closed || this.#fatal !== undefined) return;
+    if (this.#client !== undefined || this.#connecting !== undefined || this.#closed || this.#fatal !== undefined) return;
     this.#connecting = this.#connectUntilDone().finally(() => {
       this.#connecting = undefined;
       // The new client may be lost again before we are here.
-      if (this.#client === undefined) this.#startConnecting();
+      this.#startConnecting();
     });
   }
 
   async #connectUntilDone(): Promise<void> {
-    let attemptMs = firstAttemptMs;
+    // The client itself gives up after two thirds of the session timeout; we must be first.
+    const longest = Math.min(longestAttemptMs, this.#options.sessionTimeoutMs / 2);
+    let attemptMs = Math.min(firstAttemptMs, longest);
     for (let attempt = 0; !this.#closed && this.#fatal === undefined; attempt += 1) {
       if (await this.#attempt(attemptMs).catch(() => this.#failed('the client could not be started'))) return;
-      if ((attempt + 1) % this.#servers.length === 0) attemptMs = Math.min(attemptMs * 2, longestAttemptMs);
-      await this.#pause(Math.min(attemptPollMs * 2 ** attempt, longestPauseMs));
+      if ((attempt + 1) % this.#servers.length === 0) attemptMs = Math.min(attemptMs * 2, longest);
+      await this.#pause(Math.min(firstPauseMs * 2 ** attempt, longestPauseMs));
     }
   }
 
@@ -172,14 +185,14 @@ export class Connection {
     const server = this.#servers[this.#nextServer % this.#servers.length];
     this.#nextServer += 1;
     if (server === undefined) return false;
-    const connect = await this.#resolve(server, timeoutMs);
-    if (connect === undefined || this.#closed) return false;
+    const address = await this.#resolve(server, timeoutMs);
+    if (address === undefined || !(await this.#listens(server, address, timeoutMs)) || this.#closed) return false;
 
     let outcome: 'open' | 'failed' | undefined;
     let client: NativeClient | undefined;
     const lost = (): void => {
       outcome ??= 'failed';
-      if (client !== undefined && this.#client === client) this.#lose(client);
+      if (client !== undefined) this.#lose(client);
     };
     client = createNativeClient({
       onConnect: () => {
@@ -218,7 +231,7 @@ export class Connection {
       },
     });
     const started = client.init({
-      connect,
+      connect: `${address}:${server.port}`,
       timeout: this.#options.sessionTimeoutMs,
       debug_level: 0,
       host_order_deterministic: true,
@@ -233,7 +246,7 @@ export class Connection {
     while ((outcome as string | undefined) === undefined && !this.#closed) {
       await this.#pause(attemptPollMs);
       if (client.state === clientState.notConnected) {
-        this.#lastFault = `${server.text} refused the connection`;
+        this.#lastFault = `${server.text} closed the connection`;
         break;
       }
       if (performance.now() > deadline) {
@@ -243,8 +256,22 @@ export class Connection {
     }
     if ((outcome as string | undefined) === 'open' && !this.#closed) return true;
     outcome = 'failed';
-    await dispose(client);
+    client.close();
     return false;
+  }
+
+  /** Whether anything accepts a connection there. */
+  async #listens(server: Server, address: string, timeoutMs: number): Promise<boolean> {
+    const socket = net.connect({ host: address, port: Number(server.port) }).on('error', () => undefined);
+    try {
+      await once(socket, 'connect', { signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#stop.signal]) });
+      return true;
+    } catch (error) {
+      const refused = error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED';
+      return this.#failed(refused ? `${server.text} refused the connection` : `${server.text} did not accept a connection`);
+    } finally {
+      socket.destroy();
+    }
   }
 
   #failed(fault: string): false {
@@ -257,14 +284,14 @@ export class Connection {
     await sleep(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined);
   }
 
-  /** `address:port[,…]` of a server, or undefined when its name cannot be resolved in time. */
+  /** An address of a server, another one each time, or undefined when its name cannot be resolved in time. */
   async #resolve(server: Server, timeoutMs: number): Promise<string | undefined> {
-    if (isIP(server.host) !== 0) return `${server.host}:${server.port}`;
+    if (net.isIP(server.host) !== 0) return server.host;
     const answered = new AbortController();
     const signal = AbortSignal.any([answered.signal, this.#stop.signal]);
     try {
       const addresses = await Promise.race([lookup(server.host, { all: true }), sleep(timeoutMs, [], { signal }).catch(() => [])]);
-      if (addresses.length > 0) return addresses.map(({ address }) => `${address}:${server.port}`).join(',');
+      if (addresses.length > 0) return addresses[this.#nextServer % addresses.length]?.address;
       this.#lastFault = `the name ${server.host} was not resolved in time`;
     } catch {
       this.#lastFault = `the name ${server.host} cannot be resolved`;
@@ -274,12 +301,15 @@ export class Connection {
     return undefined;
   }
 
-  /** Takes a client out of use that lost its connection, and goes for the next one only when its socket is off the event loop. */
+  /**
+   * Takes a client out of use that lost its connection. The client may be closed from within this event, as the package does itself
+   * when a session has expired, but not from within a call to it, which goes on to use what closing frees.
+   */
   #lose(client: NativeClient): void {
-    this.#client = undefined;
-    this.#stale = client;
+    if (this.#client === client) this.#client = undefined;
+    if (this.#sending) this.#stale = client;
+    else client.close();
     setImmediate(() => {
-      this.afterSend();
       this.#startConnecting();
     });
   }
@@ -295,7 +325,7 @@ export class Connection {
   }
 
   #fail(error: ZooKeeperError): void {
-    this.#fatal = error;
+    this.#fatal ??= error;
     for (const waiter of this.#waiters) waiter.reject(error);
     this.#waiters.clear();
     this.#notify();
@@ -304,14 +334,6 @@ export class Connection {
   #notify(): void {
     for (const listener of [...this.#listeners]) listener();
   }
-}
-
-/**
- * Closes a client outside of its own callbacks, in which it must not be closed, and never twice.
- */
-async function dispose(client: NativeClient): Promise<void> {
-  await new Promise((resolve) => setImmediate(resolve));
-  client.close();
 }
 
 interface Server {

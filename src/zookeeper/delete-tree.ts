@@ -87,12 +87,15 @@ export async function deleteTree(connection: Connection, top: string, options: D
       deletion.report();
     },
   });
+  if (!deletion.finished) throw new ZooKeeperError('OTHER', `the deletion of ${top} ended before it was done`, { path: top });
   deletion.report();
   return { deleted: deletion.deleted, durationMs: Math.round(performance.now() - startedAt) };
 }
 
 class Deletion {
   deleted = 0;
+  /** The top is gone, or it is kept and all else is gone. */
+  finished = false;
   /** Requests that are due now, before anything else: they free memory. */
   readonly #due: PipelinedRequest[] = [];
   readonly #levels: Level[] = [];
@@ -145,6 +148,8 @@ class Deletion {
         parent.names = [];
         parent.next = 0;
         this.#finishWhenEmpty(parent);
+        const due = this.#due.pop();
+        if (due !== undefined) return due;
         continue;
       }
       parent.next += 1;
@@ -215,7 +220,6 @@ class Deletion {
 
   /** Deletes a branch whose children are all gone. */
   #deleteBranch(emptied: Branch): PipelinedRequest {
-    const example = emptied.path;
     return {
       send: (client, answered) => client.a_delete_(emptied.path, -1, answered),
       done: (rc, repeated) => {
@@ -224,7 +228,7 @@ class Deletion {
           return;
         }
         emptied.rounds += 1;
-        if (emptied.rounds > maxRounds) throw liveWriter(example);
+        if (emptied.rounds > maxRounds) throw liveWriter(emptied.path);
         this.#level(emptied.level).unlisted.push(emptied);
       },
     };
@@ -238,7 +242,10 @@ class Deletion {
   }
 
   #childDone(parent: Branch | undefined): void {
-    if (parent === undefined) return;
+    if (parent === undefined) {
+      this.finished = true;
+      return;
+    }
     parent.pending -= 1;
     this.#finishWhenEmpty(parent);
   }

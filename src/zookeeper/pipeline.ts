@@ -104,10 +104,11 @@ class Pipeline {
 
   #send(client: NativeClient, request: PipelinedRequest, repeated: boolean): void {
     this.#waiting += 1;
-    const queued = request.send(client, (rc) => {
-      this.#answered(request, rc, repeated);
-    });
-    this.connection.afterSend();
+    const queued = this.connection.send(() =>
+      request.send(client, (rc) => {
+        this.#answered(request, rc, repeated);
+      }),
+    );
     if (queued !== returnCode.ok) this.#answered(request, queued, repeated);
   }
 

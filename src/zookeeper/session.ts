@@ -203,8 +203,8 @@ export class ZooKeeperSession {
   }
 
   /** The number of nodes in the tree, its top included; 0 when there is none; not above `limit`, where the count stops. */
-  countTree(path: string, options: CountTreeOptions = {}): Promise<number> {
-    return countTree(this.#connection, resolvePath(this.#root, path), options, this.#patienceMs);
+  async countTree(path: string, options: CountTreeOptions = {}): Promise<number> {
+    return await countTree(this.#connection, resolvePath(this.#root, path), options, this.#patienceMs);
   }
 
   /** Every node of the tree with its stat, sorted by path; empty only when there is none. Not a snapshot of one moment. */
@@ -215,11 +215,9 @@ export class ZooKeeperSession {
   }
 
   /** Deletes the node and everything below it; see {@link deleteTree}. */
-  deleteTree(path: string, options: DeleteTreeOptions = {}): Promise<DeleteTreeResult> {
-    if (path === '' || path === '/') {
-      return Promise.reject(new ZooKeeperError('BAD_ARGUMENTS', 'the root itself is never deleted', { path }));
-    }
-    return deleteTree(this.#connection, resolvePath(this.#root, path), { patienceMs: this.#patienceMs, ...options });
+  async deleteTree(path: string, options: DeleteTreeOptions = {}): Promise<DeleteTreeResult> {
+    if (path === '' || path === '/') throw new ZooKeeperError('BAD_ARGUMENTS', 'the root itself is never deleted', { path });
+    return await deleteTree(this.#connection, resolvePath(this.#root, path), { patienceMs: this.#patienceMs, ...options });
   }
 
   /** Ends the session, or, for a view made by {@link withRoot}, nothing. Always returns. */
@@ -282,15 +280,16 @@ function once<T>(
       if ('value' in answer) resolve(answer);
       else setImmediate(resolve, answer);
     };
-    const queued = issue(client, full, {
-      done: (value) => {
-        settle({ value });
-      },
-      failed: (rc) => {
-        settle({ rc });
-      },
-    });
-    connection.afterSend();
+    const queued = connection.send(() =>
+      issue(client, full, {
+        done: (value) => {
+          settle({ value });
+        },
+        failed: (rc) => {
+          settle({ rc });
+        },
+      }),
+    );
     if (queued !== returnCode.ok) settle({ rc: queued });
   });
 }

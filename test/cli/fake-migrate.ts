@@ -25,29 +25,73 @@ export async function migrate(input: MigrationInput): Promise<void> {
   const now = () => new Date().toISOString();
   let retried = false;
   let summary: MigrationSummary = {
-    id: spec.id, executed: input.execute, phase: 'detach', outcome: 'running', waitingFor: null, frozen: true, replicas: 2, tables: 1,
-    counts: { ...NO_COUNTS, INIT: 2 }, failures: [], failuresTotal: 0, started: resume?.started ?? now(), updated: now(), phases: [],
-    hosts: [{ host: 'ch-1', done: 0, failed: 0, total: 1 }, { host: 'ch-2', done: 0, failed: 0, total: 1 }], decisions: [],
-    approved: resume?.approved ?? [], paused: false, aborting: resume?.mode === 'abort', limits: resume?.limits ?? spec.parallel,
-    inFlight: 0, statusFile: spec.statusFile, refusals: [], warnings: [],
+    id: spec.id,
+    executed: input.execute,
+    phase: 'detach',
+    outcome: 'running',
+    waitingFor: null,
+    frozen: true,
+    replicas: 2,
+    tables: 1,
+    counts: { ...NO_COUNTS, INIT: 2 },
+    failures: [],
+    failuresTotal: 0,
+    started: resume?.started ?? now(),
+    updated: now(),
+    phases: [],
+    hosts: [
+      { host: 'ch-1', done: 0, failed: 0, total: 1 },
+      { host: 'ch-2', done: 0, failed: 0, total: 1 },
+    ],
+    decisions: [],
+    approved: resume?.approved ?? [],
+    paused: false,
+    aborting: resume?.mode === 'abort',
+    limits: resume?.limits ?? spec.parallel,
+    inFlight: 0,
+    statusFile: spec.statusFile,
+    refusals: [],
+    warnings: [],
   };
   function show(change: Partial<MigrationSummary>): void {
     summary = { ...summary, ...change, updated: now() };
-    upsertMemo({ [SUMMARY_MEMO_KEY]: summary as unknown as Record<string, unknown> });
+    upsertMemo({ [SUMMARY_MEMO_KEY]: summary });
   }
 
-  setHandler(pauseSignal, (note) => show({ paused: true, outcome: 'waiting', waitingFor: { reason: `paused by ${note?.by ?? 'somebody'}: ${note?.reason ?? ''}`, gate: null } }));
+  setHandler(pauseSignal, (note) =>
+    show({
+      paused: true,
+      outcome: 'waiting',
+      waitingFor: { reason: `paused by ${note?.by ?? 'somebody'}: ${note?.reason ?? ''}`, gate: null },
+    }),
+  );
   setHandler(resumeSignal, () => show({ paused: false, outcome: 'running', waitingFor: null }));
   setHandler(approveSignal, (note) => show({ approved: [...summary.approved, typeof note === 'string' ? note : note.phase] }));
   setHandler(abortSignal, () => show({ aborting: true }));
-  setHandler(setLimitUpdate, ({ key, value }) => {
-    show({ limits: { ...summary.limits, [key.replace('parallel.', '')]: value } });
-    return summary.limits;
-  }, { validator: ({ value }) => { if (value > 1000) throw new Error('at most 1000'); } });
-  setHandler(retryUpdate, () => {
-    retried = true;
-    return { retried: 1 };
-  }, { validator: () => { if (summary.outcome !== 'waiting') throw new Error('it does not hold'); } });
+  setHandler(
+    setLimitUpdate,
+    ({ key, value }) => {
+      show({ limits: { ...summary.limits, [key.replace('parallel.', '')]: value } });
+      return summary.limits;
+    },
+    {
+      validator: ({ value }) => {
+        if (value > 1000) throw new Error('at most 1000');
+      },
+    },
+  );
+  setHandler(
+    retryUpdate,
+    (_request) => {
+      retried = true;
+      return { retried: 1 };
+    },
+    {
+      validator: (_request) => {
+        if (summary.outcome !== 'waiting') throw new Error('it does not hold');
+      },
+    },
+  );
 
   async function unpaused(): Promise<void> {
     await condition(() => !summary.paused || summary.aborting);
@@ -71,8 +115,17 @@ export async function migrate(input: MigrationInput): Promise<void> {
           await detachReplica({ migration: spec.id, host, replica, limit: 1 });
         } catch (error) {
           const { host: name, database, table } = replica;
-          show({ failuresTotal: 1, failures: [{ host: name, database, table, phase: 'detach', code: 'UNKNOWN_TABLE', message: 'it is <gone>' }] });
-          if (!has('hold')) throw ApplicationFailure.create({ message: '1 table failed', type: 'TABLES_FAILED', nonRetryable: true, cause: error as Error });
+          show({
+            failuresTotal: 1,
+            failures: [{ host: name, database, table, phase: 'detach', code: 'UNKNOWN_TABLE', message: 'it is <gone>' }],
+          });
+          if (!has('hold'))
+            throw ApplicationFailure.create({
+              message: '1 table failed',
+              type: 'TABLES_FAILED',
+              nonRetryable: true,
+              cause: error as Error,
+            });
           show({ outcome: 'waiting', waitingFor: { reason: 'holds after a failure', gate: null } });
           await condition(() => retried);
           show({ outcome: 'running', waitingFor: null, failuresTotal: 0, failures: [] });
@@ -88,11 +141,13 @@ export async function migrate(input: MigrationInput): Promise<void> {
     }
     await unpaused();
     const zookeeper = { auxiliary: {} };
-    for (const table of tables) await cleanTable({ migration: spec.id, hosts, table, zookeeper, allowMissingReplicas: [], limit: 1 });
+    for (const table of tables)
+      await cleanTable({ migration: spec.id, hosts, table, zookeeper, allowMissingReplicas: [], limit: 1, keep: 'delete' });
     show({ phase: 'restore', counts: { ...NO_COUNTS, ZK_CLEANED: 2 } });
     for (const [index, replica] of tables.flatMap((table) => table.replicas).entries()) {
       const host = hosts[index] ?? hosts[0];
-      if (host !== undefined) await restoreReplica({ migration: spec.id, host, replica, zookeeper, writable: 'report', limit: 1 });
+      if (host !== undefined)
+        await restoreReplica({ migration: spec.id, host, replica, zookeeper, writable: 'report', limit: 1, alone: false });
     }
     show({ phase: 'finish', outcome: 'completed', counts: { ...NO_COUNTS, RESTORED: 2 }, waitingFor: null });
   } catch (error) {

@@ -10,8 +10,9 @@ import { bundleWorkflowCode, DefaultLogger, Runtime, Worker, type WorkflowBundle
 import type { Activities, DetachInput, ReplicaOutcome } from '../../src/activities/types';
 import { migrationStartOptions } from '../../src/client';
 import { temporalBinary } from '../../src/dev/temporal-binary';
-import type { InventoryPage } from '../../src/domain/inventory';
+import type { InventoryPage, ReplicaRef } from '../../src/domain/inventory';
 import type { MigrationSpec } from '../../src/domain/spec';
+import { hasReached, STATUSES } from '../../src/domain/status';
 import { WORKFLOW_TYPE } from '../../src/workflows/messages';
 
 const CLI = join(__dirname, '..', '..', 'src', 'cli.js');
@@ -39,9 +40,17 @@ export interface Stage {
 export async function openStage(): Promise<Stage> {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   const path = await temporalBinary(() => undefined);
-  const env = await TestWorkflowEnvironment.createLocal({ server: { executable: { type: 'existing-path', path }, log: { format: 'json', level: 'fatal' } } });
+  const env = await TestWorkflowEnvironment.createLocal({
+    server: { executable: { type: 'existing-path', path }, log: { format: 'json', level: 'never' } },
+  });
   const address = env.address;
-  const variables = { ...process.env, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: 'default', TEMPORAL_CONFIG_FILE: '/dev/null', NO_COLOR: '1' };
+  const variables = {
+    ...process.env,
+    TEMPORAL_ADDRESS: address,
+    TEMPORAL_NAMESPACE: 'default',
+    TEMPORAL_CONFIG_FILE: join(__dirname, 'no-such-file.toml'),
+    NO_COLOR: '1',
+  };
   const bundle = await bundleWorkflowCode({ workflowsPath: join(__dirname, 'fake-migrate.js'), logger: new DefaultLogger('ERROR') });
   return {
     client: env.client,
@@ -58,7 +67,13 @@ export async function openStage(): Promise<Stage> {
 }
 
 async function work(env: TestWorkflowEnvironment, workflowBundle: WorkflowBundle): Promise<() => Promise<void>> {
-  const worker = await Worker.create({ connection: env.nativeConnection, namespace: 'default', taskQueue: TASK_QUEUE, workflowBundle, activities: fakeActivities() });
+  const worker = await Worker.create({
+    connection: env.nativeConnection,
+    namespace: 'default',
+    taskQueue: TASK_QUEUE,
+    workflowBundle,
+    activities: fakeActivities(),
+  });
   const running = worker.run();
   return async () => {
     worker.shutdown();
@@ -80,20 +95,55 @@ export const HOSTILE = 'it\'s "a" <b>`table`</b>\n# x: ☃';
 export function spec(id: string, change: Partial<MigrationSpec> = {}): MigrationSpec {
   const ensemble = { connect: 'zk:2181', root: '/old' };
   const host = (name: string) => ({
-    name, url: `http://${name}:8123`, user: 'default', restart: { strategy: { kind: 'none' as const }, timeoutMs: 1000 },
-    zookeeper: ensemble, after: { ...ensemble, root: '/new' }, taskQueue: TASK_QUEUE,
+    name,
+    url: `http://${name}:8123`,
+    user: 'default',
+    restart: { strategy: { kind: 'none' as const }, timeoutMs: 1000 },
+    zookeeper: ensemble,
+    after: { ...ensemble, root: '/new' },
+    taskQueue: TASK_QUEUE,
   });
   return {
-    id, hosts: [host('ch-1'), host('ch-2')], auxiliary: {}, clean: 'before-restore', tables: { include: [], exclude: [] }, wave: 1,
-    pauseBefore: [], parallel: { detach: 8, clean: 8, restore: 8 }, onFailure: 'stop', holdOnFailureMs: 0, verify: { writable: 'report' },
-    taskQueue: TASK_QUEUE, statusFile: 'status.yaml', allowMissingReplicas: [], ...change,
+    id,
+    hosts: [host('ch-1'), host('ch-2')],
+    auxiliary: {},
+    clean: 'before-restore',
+    tables: { include: [], exclude: [] },
+    wave: 1,
+    pauseBefore: [],
+    parallel: { detach: 8, clean: 8, restore: 8 },
+    onFailure: 'stop',
+    holdOnFailureMs: 0,
+    verify: { writable: 'report' },
+    taskQueue: TASK_QUEUE,
+    statusFile: 'status.yaml',
+    allowMissingReplicas: [],
+    ...change,
   };
 }
 
+/** A world that remembers how far each replica is, and never goes back. */
 function fakeActivities(): Pick<Activities, 'loadPage' | 'detachReplica' | 'cleanTable' | 'restoreReplica'> {
   const failedOnce = new Set<string>();
+  const reached = new Map<string, Reached>();
+  const reach = (migration: string, replicas: readonly ReplicaRef[], status: Reached): ReplicaOutcome => ({
+    updates: replicas.map(({ host, database, table }) => {
+      const key = JSON.stringify([migration, host]);
+      const before = reached.get(key) ?? 'INIT';
+      reached.set(key, STATUSES.indexOf(before) > STATUSES.indexOf(status) ? before : status);
+      const now = reached.get(key) ?? status;
+      return {
+        host,
+        database,
+        table,
+        status: now,
+        at: new Date().toISOString(),
+        ...(hasReached(now, 'ZK_CLEANED') ? { oldMetadata: 'deleted' as const } : {}),
+      };
+    }),
+  });
   return {
-    loadPage: () => Promise.resolve(page()),
+    loadPage: ({ migration }) => Promise.resolve(page((host) => reached.get(JSON.stringify([migration, host])) ?? 'INIT')),
     detachReplica: (input: DetachInput) => {
       const { migration, replica } = input;
       if (migration.startsWith('stuck-')) {
@@ -104,22 +154,33 @@ function fakeActivities(): Pick<Activities, 'loadPage' | 'detachReplica' | 'clea
         failedOnce.add(migration);
         throw ApplicationFailure.create({ type: 'UNKNOWN_TABLE', message: 'it is <gone>', nonRetryable: true });
       }
-      return Promise.resolve(outcome([replica], 'DETACHED'));
+      return Promise.resolve(reach(migration, [replica], 'DETACHED'));
     },
-    cleanTable: ({ table }) => Promise.resolve(outcome(table.replicas, 'ZK_CLEANED')),
-    restoreReplica: ({ replica }) => Promise.resolve(outcome([replica], 'RESTORED')),
+    cleanTable: ({ migration, table }) => Promise.resolve(reach(migration, table.replicas, 'ZK_CLEANED')),
+    restoreReplica: ({ migration, replica }) => Promise.resolve(reach(migration, [replica], 'RESTORED')),
   };
 }
 
-function outcome(replicas: readonly { host: string; database: string; table: string }[], status: 'DETACHED' | 'ZK_CLEANED' | 'RESTORED'): ReplicaOutcome {
-  const at = new Date().toISOString();
-  return { updates: replicas.map(({ host, database, table }) => ({ host, database, table, status, at, ...(status === 'ZK_CLEANED' ? { oldMetadata: 'deleted' as const } : {}) })) };
-}
+type Reached = (typeof STATUSES)[number];
 
-function page(): InventoryPage {
+function page(statusOf: (host: string) => Reached): InventoryPage {
   const replica = (host: string) => ({
-    host, database: 'shop', table: HOSTILE, uuid: '00000000-0000-0000-0000-000000000001', zookeeperName: 'default', zookeeperPath: '/clickhouse/tables/1',
-    replicaName: host, rows: 10, bytes: 100, parts: 2, status: 'INIT' as const, oldMetadata: 'kept' as const, attached: true,
+    host,
+    database: 'shop',
+    table: HOSTILE,
+    uuid: '00000000-0000-0000-0000-000000000001',
+    zookeeperName: 'default',
+    zookeeperPath: '/clickhouse/tables/1',
+    replicaName: host,
+    rows: 10,
+    bytes: 100,
+    parts: 2,
+    status: statusOf(host),
+    attached: true,
+    step: 'none',
+    oldMetadata: hasReached(statusOf(host), 'ZK_CLEANED') ? ('deleted' as const) : ('kept' as const),
   });
-  return { tables: [{ key: 'k', zookeeperName: 'default', zookeeperPath: '/clickhouse/tables/1', replicas: [replica('ch-1'), replica('ch-2')] }] };
+  return {
+    tables: [{ key: 'k', zookeeperName: 'default', zookeeperPath: '/clickhouse/tables/1', replicas: [replica('ch-1'), replica('ch-2')] }],
+  };
 }

@@ -17,7 +17,7 @@ const validate = new Ajv2020({ strict: false }).compile(specJsonSchema());
 interface Schema {
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly items?: Schema;
-  readonly default?: unknown;
+  readonly default?: string | number;
 }
 
 function keysOf(schema: Schema): [string, Schema][] {
@@ -64,7 +64,13 @@ describe('docs/spec.md', () => {
 
 describe('the JSON schema', () => {
   it('refuses what the loader refuses for its shape', () => {
-    for (const parts of [{ rest: 'zzz: 1' }, { restart: '{ sql: false }' }, { rest: 'parallel: { clean: 0 }' }, { rest: 'holdOnFailure: soon' }, { host: '{ name: a b, url: "http://a" }' }]) {
+    for (const parts of [
+      { rest: 'zzz: 1' },
+      { restart: '{ sql: false }' },
+      { rest: 'parallel: { clean: 0 }' },
+      { rest: 'holdOnFailure: soon' },
+      { host: '{ name: a b, url: "http://a" }' },
+    ]) {
       const text = specText(parts);
       assert.ok(faultsOf(text).length > 0);
       assert.equal(validate(parse(text)), false, text);
@@ -77,6 +83,7 @@ describe('the JSON schema', () => {
 
   it('says what every default is', () => {
     const defaults = keysOf(specJsonSchema()).map(([, schema]) => schema.default);
-    for (const value of [SPEC_DEFAULTS.user, SPEC_DEFAULTS.timeout, SPEC_DEFAULTS.clean, SPEC_DEFAULTS.taskQueue]) assert.ok(defaults.includes(value), value);
+    for (const value of [SPEC_DEFAULTS.user, SPEC_DEFAULTS.timeout, SPEC_DEFAULTS.clean, SPEC_DEFAULTS.taskQueue])
+      assert.ok(defaults.includes(value), value);
   });
 });

@@ -39,33 +39,99 @@ refuses('id', [
 ]);
 
 refuses('unknown keys', [
-  ['a slip, with the key that was meant', { host: host('restat: {}') }, 'clickhouse.hosts[0].restat', 4, /^unknown key "restat"; did you mean "restart"\?$/],
+  [
+    'a slip, with the key that was meant',
+    { host: host('restat: {}') },
+    'clickhouse.hosts[0].restat',
+    4,
+    /^unknown key "restat"; did you mean "restart"\?$/,
+  ],
   ['another case', { rest: 'pausebefore: []' }, 'pausebefore', 8, /did you mean "pauseBefore"/],
   ['a key that belongs elsewhere', { rest: 'after: {}' }, 'after', 8, /belongs to zookeeper\.after/],
-  ['a wave of one host', { host: host('restart: { wave: 2 }') }, 'clickhouse.hosts[0].restart.wave', 4, /belongs to clickhouse\.restart\.wave/],
+  [
+    'a wave of one host',
+    { host: host('restart: { wave: 2 }') },
+    'clickhouse.hosts[0].restart.wave',
+    4,
+    /belongs to clickhouse\.restart\.wave/,
+  ],
   ['one like no other, with those that are known', { rest: 'zzzzzz: 1' }, 'zzzzzz', 8, /known here: id, clickhouse/],
   ['one that JavaScript has', { rest: '__proto__: 1' }, '__proto__', 8, /unknown key/],
   ['one in tables', { rest: 'tables:\n  includes: []' }, 'tables.includes', 9, /did you mean "include"/],
   ['one in parallel', { rest: 'parallel: { restor: 1 }' }, 'parallel.restor', 8, /did you mean "restore"/],
-  ['one in an auxiliary ensemble', { zookeeper: zookeeper('auxiliary: { zk2: { connect: zk, rot: /a } }') }, 'zookeeper.auxiliary.zk2.rot', 7, /did you mean "root"/],
-  ['digestEnv of one host', { host: host('zookeeper: { digestEnv: A }') }, 'clickhouse.hosts[0].zookeeper.digestEnv', 4, /belongs to zookeeper\.digestEnv/],
+  [
+    'one in an auxiliary ensemble',
+    { zookeeper: zookeeper('auxiliary: { zk2: { connect: zk, rot: /a } }') },
+    'zookeeper.auxiliary.zk2.rot',
+    7,
+    /did you mean "root"/,
+  ],
+  [
+    'digestEnv of one host',
+    { host: host('zookeeper: { digestEnv: A }') },
+    'clickhouse.hosts[0].zookeeper.digestEnv',
+    4,
+    /belongs to zookeeper\.digestEnv/,
+  ],
 ]);
 
 refuses('secrets', [
-  ['a password', { host: host('password: hunter2') }, 'clickhouse.hosts[0].password', 4, /^a secret itself is refused here; put it in a variable and name it with passwordEnv$/],
+  [
+    'a password',
+    { host: host('password: hunter2') },
+    'clickhouse.hosts[0].password',
+    4,
+    /^a secret itself is refused here; put it in a variable and name it with passwordEnv$/,
+  ],
   ['a password at the top', { rest: 'password: hunter2' }, 'password', 8, /secret itself is refused here.*passwordEnv/],
   ['a misspelt password', { rest: 'pasword: hunter2' }, 'pasword', 8, /secret itself is refused here.*passwordEnv/],
   ['a digest', { zookeeper: zookeeper('digest: "u:hunter2"') }, 'zookeeper.digest', 7, /secret itself is refused here.*digestEnv/],
-  ["ZooKeeper's password", { zookeeper: zookeeper('password: hunter2') }, 'zookeeper.password', 7, /secret itself is refused here.*digestEnv/],
-  ['a password in passwordEnv', { host: host('passwordEnv: "hunter2!"') }, 'clickhouse.hosts[0].passwordEnv', 4, /expected a variable's name/],
+  [
+    "ZooKeeper's password",
+    { zookeeper: zookeeper('password: hunter2') },
+    'zookeeper.password',
+    7,
+    /secret itself is refused here.*digestEnv/,
+  ],
+  [
+    'a password in passwordEnv',
+    { host: host('passwordEnv: "hunter2!"') },
+    'clickhouse.hosts[0].passwordEnv',
+    4,
+    /expected a variable's name/,
+  ],
   ['a digest in digestEnv', { zookeeper: zookeeper('digestEnv: "u:hunter2"') }, 'zookeeper.digestEnv', 7, /expected a variable's name/],
-  ['a variable that begins with a digit', { host: host('passwordEnv: 1hunter2') }, 'clickhouse.hosts[0].passwordEnv', 4, /expected a variable's name/],
+  [
+    'a variable that begins with a digit',
+    { host: host('passwordEnv: 1hunter2') },
+    'clickhouse.hosts[0].passwordEnv',
+    4,
+    /expected a variable's name/,
+  ],
   ['a url with a password', { host: url('http://u:hunter2@ch-1:8123') }, 'clickhouse.hosts[0].url', 4, /secret itself is refused here/],
   ['a url with a user', { host: url('http://hunter2@ch-1:8123') }, 'clickhouse.hosts[0].url', 4, /secret itself is refused here/],
-  ['a url with a password that makes it unreadable', { host: url('http://u:hunter2 %@ch-1:8123') }, 'clickhouse.hosts[0].url', 4, /secret itself is refused here/],
+  [
+    'a url with a password that makes it unreadable',
+    { host: url('http://u:hunter2 %@ch-1:8123') },
+    'clickhouse.hosts[0].url',
+    4,
+    /secret itself is refused here/,
+  ],
   ['a url with a password in its query', { host: url('http://ch-1:8123?password=hunter2') }, 'clickhouse.hosts[0].url', 4, /no query/],
-  ['a command with a password', { restart: '{ command: [curl, "http://u:hunter2@ch-1"] }' }, 'clickhouse.restart.command[1]', 6, /secret itself is refused here/],
-  ['a connect string with credentials', { zookeeper: connect('u:hunter2@zk-1:2181') }, 'zookeeper.connect', 7, /secret itself is refused here.*digestEnv/],
+  [
+    'a command with a password',
+    { restart: '{ command: [curl, "http://u:hunter2@ch-1"] }' },
+    'clickhouse.restart.command[1]',
+    6,
+    /secret itself is refused here/,
+  ],
+  [
+    'a connect string with credentials',
+    { zookeeper: connect('u:hunter2@zk-1:2181') },
+    'zookeeper.connect',
+    7,
+    /secret itself is refused here.*digestEnv/,
+  ],
 ]);
 
 it('no fault repeats a secret', () => {
@@ -84,7 +150,13 @@ refuses('hosts', [
   ['a name that could be an option', { host: name('-oProxyCommand') }, 'clickhouse.hosts[0].name', 4, /begins with a letter or digit/],
   ['a name with a space', { host: name('ch 1') }, 'clickhouse.hosts[0].name', 4, /letters, digits/],
   ['a number for a name', { host: name('1') }, 'clickhouse.hosts[0].name', 4, /quote it/],
-  ['two of one name', { host: '{ name: ch-2, url: "http://ch-1:8123" }' }, 'clickhouse.hosts[1].name', 5, /"ch-2" is written twice: clickhouse\.hosts\[0\]/],
+  [
+    'two of one name',
+    { host: '{ name: ch-2, url: "http://ch-1:8123" }' },
+    'clickhouse.hosts[1].name',
+    5,
+    /"ch-2" is written twice: clickhouse\.hosts\[0\]/,
+  ],
   ['two at one url', { host: url('http://ch-2:8123') }, 'clickhouse.hosts[1].url', 5, /"http:\/\/ch-2:8123" is written twice: ch-1/],
   ['two at one url, written otherwise', { host: url('HTTP://CH-2:08123/') }, 'clickhouse.hosts[1].url', 5, /twice/],
   ['another scheme', { host: url('tcp://ch-1:9000') }, 'clickhouse.hosts[0].url', 4, /http:\/\/host:port/],
@@ -111,38 +183,103 @@ it('refuses an empty list of hosts, and none', () => {
 it('refuses what is missing, at the nearest line there is', () => {
   assert.deepEqual(
     faultsOf('\nclickhouse: { hosts: [{ name: a, url: "http://a" }] }\n').map(({ path, line, message }) => [path, line, message]),
-    [['id', 2, 'is required'], ['zookeeper', 2, 'is required']],
+    [
+      ['id', 2, 'is required'],
+      ['zookeeper', 2, 'is required'],
+    ],
   );
 });
 
 it('refuses half of a common pair of certificates once', () => {
-  const text = 'id: a\nclickhouse:\n  tls: { cert: a }\n  hosts: [{ name: a, url: "https://a" }, { name: b, url: "https://b" }]\nzookeeper: { connect: zk }\n';
+  const text =
+    'id: a\nclickhouse:\n  tls: { cert: a }\n  hosts: [{ name: a, url: "https://a" }, { name: b, url: "https://b" }]\nzookeeper: { connect: zk }\n';
   assertFault(text, 'clickhouse.tls', 3, /go together/);
 });
 
 it("takes a pair of certificates that a host's own file completes", () => {
-  const text = 'id: a\nclickhouse:\n  tls: { cert: /a }\n  hosts: [{ name: a, url: "https://a", tls: { key: /k } }]\nzookeeper: { connect: zk }\n';
+  const text =
+    'id: a\nclickhouse:\n  tls: { cert: /a }\n  hosts: [{ name: a, url: "https://a", tls: { key: /k } }]\nzookeeper: { connect: zk }\n';
   assert.deepEqual(specOf(text).hosts[0]?.tls, { cert: '/a', key: '/k' });
 });
 
 refuses('restart', [
   ['two strategies', { restart: '{ sql: true, command: [a] }' }, 'clickhouse.restart', 6, /more than one strategy: command, sql; keep one/],
-  ['two strategies of one host', { host: host('restart: { manual: true, none: true }') }, 'clickhouse.hosts[0].restart', 4, /more than one strategy: manual, none/],
+  [
+    'two strategies of one host',
+    { host: host('restart: { manual: true, none: true }') },
+    'clickhouse.hosts[0].restart',
+    4,
+    /more than one strategy: manual, none/,
+  ],
   ['no strategy where hosts move', { restart: '{ timeout: 1h }' }, 'clickhouse.restart', 6, /no restart strategy .*ch-1, ch-2/],
-  ['no strategy where one host moves', { restart: '{}', zookeeper: '{ connect: zk }', host: host('zookeeper: { after: { root: /b } }') }, 'clickhouse.restart', 6, /: ch-1$/],
-  ['none where one host moves', { host: host('restart: { none: true }') }, 'clickhouse.hosts[0].restart.none', 4, /ch-1 moves to another place/],
-  ['a reconfigure that is never run', { restart: '{ reconfigure: [a] }', zookeeper: '{ connect: zk }' }, 'clickhouse.restart.reconfigure', 6, /no restart strategy/],
-  ['a reconfigure before no restart', { restart: '{ reconfigure: [a], none: true }', zookeeper: '{ connect: zk }' }, 'clickhouse.restart.reconfigure', 6, /there is no restart/],
+  [
+    'no strategy where one host moves',
+    { restart: '{}', zookeeper: '{ connect: zk }', host: host('zookeeper: { after: { root: /b } }') },
+    'clickhouse.restart',
+    6,
+    /: ch-1$/,
+  ],
+  [
+    'none where one host moves',
+    { host: host('restart: { none: true }') },
+    'clickhouse.hosts[0].restart.none',
+    4,
+    /ch-1 moves to another place/,
+  ],
+  [
+    'a reconfigure that is never run',
+    { restart: '{ reconfigure: [a] }', zookeeper: '{ connect: zk }' },
+    'clickhouse.restart.reconfigure',
+    6,
+    /no restart strategy/,
+  ],
+  [
+    'a reconfigure before no restart',
+    { restart: '{ reconfigure: [a], none: true }', zookeeper: '{ connect: zk }' },
+    'clickhouse.restart.reconfigure',
+    6,
+    /there is no restart/,
+  ],
   ['sql: false', { restart: '{ sql: false, command: [a] }' }, 'clickhouse.restart.sql', 6, /only true/],
   ['manual: yes', { restart: '{ manual: yes }' }, 'clickhouse.restart.manual', 6, /only true/],
-  ['a command line', { restart: '{ command: "ssh ch-1 reboot" }' }, 'clickhouse.restart.command', 6, /an argument vector, no shell: \[ssh, /],
-  ['a line for reconfigure', { restart: '{ sql: true, reconfigure: reboot }' }, 'clickhouse.restart.reconfigure', 6, /an argument vector, no shell: \[ssh, /],
+  [
+    'a command line',
+    { restart: '{ command: "ssh ch-1 reboot" }' },
+    'clickhouse.restart.command',
+    6,
+    /an argument vector, no shell: \[ssh, /,
+  ],
+  [
+    'a line for reconfigure',
+    { restart: '{ sql: true, reconfigure: reboot }' },
+    'clickhouse.restart.reconfigure',
+    6,
+    /an argument vector, no shell: \[ssh, /,
+  ],
   ['an empty command', { restart: '{ command: [] }' }, 'clickhouse.restart.command', 6, /must not be empty/],
   ['a command without a program', { restart: '{ command: [""] }' }, 'clickhouse.restart.command', 6, /program/],
-  ['a number in a command', { restart: '{ command: [sleep, 5] }' }, 'clickhouse.restart.command[1]', 6, /expected a string, found the number 5; quote it/],
-  ['an unknown placeholder', { restart: '{ command: [ssh, "{hostname}"] }' }, 'clickhouse.restart.command[1]', 6, /unknown placeholder "\{hostname\}"; only \{host\}/],
+  [
+    'a number in a command',
+    { restart: '{ command: [sleep, 5] }' },
+    'clickhouse.restart.command[1]',
+    6,
+    /expected a string, found the number 5; quote it/,
+  ],
+  [
+    'an unknown placeholder',
+    { restart: '{ command: [ssh, "{hostname}"] }' },
+    'clickhouse.restart.command[1]',
+    6,
+    /unknown placeholder "\{hostname\}"; only \{host\}/,
+  ],
   ["a shell's variable for the host", { restart: '{ command: [ssh, "${host}"] }' }, 'clickhouse.restart.command[1]', 6, /write \{host\}/],
-  ["a template's variable for the host", { restart: '{ command: [ssh, "{{ host }}"] }' }, 'clickhouse.restart.command[1]', 6, /write \{host\}/],
+  [
+    "a template's variable for the host",
+    { restart: '{ command: [ssh, "{{ host }}"] }' },
+    'clickhouse.restart.command[1]',
+    6,
+    /write \{host\}/,
+  ],
   ['a NUL character', { restart: '{ command: ["a\\0b"] }' }, 'clickhouse.restart.command[0]', 6, /NUL/],
   ['a timeout without a unit', { restart: '{ sql: true, timeout: 90 }' }, 'clickhouse.restart.timeout', 6, /needs a unit/],
   ['no time at all', { restart: '{ sql: true, timeout: 0s }' }, 'clickhouse.restart.timeout', 6, /longer than 0s/],
@@ -151,7 +288,12 @@ refuses('restart', [
 
 it('names at most ten hosts that lack a strategy', () => {
   const hosts = Array.from({ length: 12 }, (_, index) => `    - { name: h${String(index)}, url: "http://h${String(index)}" }`).join('\n');
-  assertFault(`id: a\nclickhouse:\n  hosts:\n${hosts}\nzookeeper: { connect: zk, after: { root: /n } }\n`, 'clickhouse.restart', 2, /h9 and 2 more$/);
+  assertFault(
+    `id: a\nclickhouse:\n  hosts:\n${hosts}\nzookeeper: { connect: zk, after: { root: /n } }\n`,
+    'clickhouse.restart',
+    2,
+    /h9 and 2 more$/,
+  );
 });
 
 for (const argument of ['{print $1}', '{{.State}}', '${HOME}', '{a,b}', '{}', '{ host }', '$(hostname)', '{1}']) {
@@ -180,20 +322,74 @@ refuses('zookeeper', [
   ['a faulty root of one host', { host: host('zookeeper: { root: a }') }, 'clickhouse.hosts[0].zookeeper.root', 4, /begins with/],
   ['a faulty root after', { zookeeper: '{ connect: zk, after: { root: a } }' }, 'zookeeper.after.root', 7, /begins with/],
   ['a faulty connect after', { zookeeper: '{ connect: zk, after: { connect: "zk/a" } }' }, 'zookeeper.after.connect', 7, /chroot/],
-  ['another word for clean', { zookeeper: zookeeper('clean: later') }, 'zookeeper.clean', 7, /expected one of before-restore, after-verify, never/],
-  ['an auxiliary ensemble called default', { zookeeper: zookeeper('auxiliary: { default: { connect: zk } }') }, 'zookeeper.auxiliary.default', 7, /zookeeper\.connect itself/],
-  ['an auxiliary name with a colon', { zookeeper: zookeeper('auxiliary: { "a:b": { connect: zk } }') }, 'zookeeper.auxiliary["a:b"]', 7, /letters, digits/],
-  ['an auxiliary ensemble called __proto__', { zookeeper: zookeeper('auxiliary: { __proto__: { connect: zk } }') }, 'zookeeper.auxiliary.__proto__', 7, /letters, digits/],
-  ['an auxiliary ensemble without servers', { zookeeper: zookeeper('auxiliary: { zk2: {} }') }, 'zookeeper.auxiliary.zk2.connect', 7, /is required/],
+  [
+    'another word for clean',
+    { zookeeper: zookeeper('clean: later') },
+    'zookeeper.clean',
+    7,
+    /expected one of before-restore, after-verify, never/,
+  ],
+  [
+    'an auxiliary ensemble called default',
+    { zookeeper: zookeeper('auxiliary: { default: { connect: zk } }') },
+    'zookeeper.auxiliary.default',
+    7,
+    /zookeeper\.connect itself/,
+  ],
+  [
+    'an auxiliary name with a colon',
+    { zookeeper: zookeeper('auxiliary: { "a:b": { connect: zk } }') },
+    'zookeeper.auxiliary["a:b"]',
+    7,
+    /letters, digits/,
+  ],
+  [
+    'an auxiliary ensemble called __proto__',
+    { zookeeper: zookeeper('auxiliary: { __proto__: { connect: zk } }') },
+    'zookeeper.auxiliary.__proto__',
+    7,
+    /letters, digits/,
+  ],
+  [
+    'an auxiliary ensemble without servers',
+    { zookeeper: zookeeper('auxiliary: { zk2: {} }') },
+    'zookeeper.auxiliary.zk2.connect',
+    7,
+    /is required/,
+  ],
 ]);
 
 refuses('clean where nothing moves', [
   ['after-verify', { zookeeper: '{ connect: zk, clean: after-verify }' }, 'zookeeper.clean', 7, /these hosts stay: ch-1, ch-2/],
   ['never', { zookeeper: '{ connect: zk, clean: never }' }, 'zookeeper.clean', 7, /these hosts stay/],
-  ['after-verify to the same root', { zookeeper: '{ connect: zk, root: /a, after: { root: /a }, clean: after-verify }' }, 'zookeeper.clean', 7, /these hosts stay/],
-  ['after-verify to no root from no root', { zookeeper: '{ connect: zk, after: { root: / }, clean: after-verify }' }, 'zookeeper.clean', 7, /these hosts stay/],
-  ['after-verify to the same servers', { zookeeper: '{ connect: "a,b", after: { connect: "b:2181,A:2181" }, clean: after-verify }' }, 'zookeeper.clean', 7, /these hosts stay/],
-  ['after-verify where one host stays', { zookeeper: zookeeper('clean: after-verify'), host: host('zookeeper: { root: /new }') }, 'zookeeper.clean', 7, /these hosts stay: ch-1$/],
+  [
+    'after-verify to the same root',
+    { zookeeper: '{ connect: zk, root: /a, after: { root: /a }, clean: after-verify }' },
+    'zookeeper.clean',
+    7,
+    /these hosts stay/,
+  ],
+  [
+    'after-verify to no root from no root',
+    { zookeeper: '{ connect: zk, after: { root: / }, clean: after-verify }' },
+    'zookeeper.clean',
+    7,
+    /these hosts stay/,
+  ],
+  [
+    'after-verify to the same servers',
+    { zookeeper: '{ connect: "a,b", after: { connect: "b:2181,A:2181" }, clean: after-verify }' },
+    'zookeeper.clean',
+    7,
+    /these hosts stay/,
+  ],
+  [
+    'after-verify where one host stays',
+    { zookeeper: zookeeper('clean: after-verify'), host: host('zookeeper: { root: /new }') },
+    'zookeeper.clean',
+    7,
+    /these hosts stay: ch-1$/,
+  ],
 ]);
 
 refuses('the rest', [
@@ -209,7 +405,13 @@ refuses('the rest', [
   ['one phase for a list', { rest: 'pauseBefore: clean' }, 'pauseBefore', 8, /expected a list, found a string/],
   ['none in parallel', { rest: 'parallel: { clean: 0 }' }, 'parallel.clean', 8, /1 to 1000/],
   ['1001 in parallel', { rest: 'parallel: { clean: 1001 }' }, 'parallel.clean', 8, /1 to 1000/],
-  ['one and a half in parallel', { rest: 'parallel: { clean: 1.5 }' }, 'parallel.clean', 8, /whole number from 1 to 1000, found the number 1.5/],
+  [
+    'one and a half in parallel',
+    { rest: 'parallel: { clean: 1.5 }' },
+    'parallel.clean',
+    8,
+    /whole number from 1 to 1000, found the number 1.5/,
+  ],
   ['text in parallel', { rest: 'parallel: { clean: "8" }' }, 'parallel.clean', 8, /whole number from 1 to 1000, found a string/],
   ['no number in parallel', { rest: 'parallel: { clean: .nan }' }, 'parallel.clean', 8, /whole number/],
   ['a number for parallel', { rest: 'parallel: 8' }, 'parallel', 8, /expected a mapping, found the number 8/],
@@ -232,7 +434,11 @@ it('refuses faulty words of the command line, by flag', () => {
   const overrides = { pauseBefore: ['clean', 'dinner'], statusFile: '', allowMissingReplicas: ['r1', ' '] };
   assert.deepEqual(
     faultsOf(specText(), { overrides }).map(({ path, line }) => [path, line]),
-    [['--pause-before', undefined], ['--status-file', undefined], ['--allow-missing-replica', undefined]],
+    [
+      ['--pause-before', undefined],
+      ['--status-file', undefined],
+      ['--allow-missing-replica', undefined],
+    ],
   );
 });
 
@@ -245,29 +451,34 @@ it('lists every fault at once, from top to bottom', () => {
     rest: 'pauseBefore: [clean, clean, x]\nparallel: { clean: 0, x: 1 }\n',
   });
   const faults = faultsOf(text);
-  assert.deepEqual(
-    faults.map(({ path }) => path).sort(),
-    [
-      'clickhouse.hosts[0].name',
-      'clickhouse.hosts[0].restat',
-      'clickhouse.hosts[0].url',
-      'clickhouse.restart',
-      'clickhouse.restart.timeout',
-      'id',
-      'parallel.clean',
-      'parallel.x',
-      'pauseBefore[1]',
-      'pauseBefore[2]',
-      'zookeeper.clean',
-      'zookeeper.connect',
-      'zookeeper.root',
-    ],
-  );
+  assert.deepEqual(faults.map(({ path }) => path).sort(), [
+    'clickhouse.hosts[0].name',
+    'clickhouse.hosts[0].restat',
+    'clickhouse.hosts[0].url',
+    'clickhouse.restart',
+    'clickhouse.restart.timeout',
+    'id',
+    'parallel.clean',
+    'parallel.x',
+    'pauseBefore[1]',
+    'pauseBefore[2]',
+    'zookeeper.clean',
+    'zookeeper.connect',
+    'zookeeper.root',
+  ]);
   const lines = faults.map(({ line }) => line ?? 0);
-  assert.deepEqual(lines, lines.toSorted((a, b) => a - b));
+  assert.deepEqual(
+    lines,
+    lines.toSorted((a, b) => a - b),
+  );
 });
 
 it('concludes nothing from a value that is faulty itself', () => {
-  assertFault(specText({ restart: '{}', zookeeper: '{ connect: zk, root: old, after: { root: /old } }' }), 'zookeeper.root', 7, /begins with/);
+  assertFault(
+    specText({ restart: '{}', zookeeper: '{ connect: zk, root: old, after: { root: /old } }' }),
+    'zookeeper.root',
+    7,
+    /begins with/,
+  );
   assertFault(specText({ restart: 'soon' }), 'clickhouse.restart', 6, /expected a mapping, found a string/);
 });

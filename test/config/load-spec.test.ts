@@ -10,8 +10,12 @@ import { specText } from './helpers';
 describe('loading a spec file', function () {
   this.timeout(30_000);
   let dir: string;
-  beforeEach(() => { dir = mkdtempSync(join(tmpdir(), 'spec-')); });
-  afterEach(() => { rmSync(dir, { recursive: true, force: true }); });
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'spec-'));
+  });
+  afterEach(() => {
+    rmSync(dir, { recursive: true, force: true });
+  });
 
   const write = (name: string, text: string | Uint8Array) => {
     const file = join(dir, name);
@@ -70,7 +74,10 @@ describe('loading a spec file', function () {
   it('reads a pipe', async () => {
     const pipe = join(dir, 'pipe');
     execFileSync('mkfifo', [pipe]);
-    const [{ spec }] = await Promise.all([loadSpec(pipe), Promise.resolve().then(async () => (await import('node:fs/promises')).writeFile(pipe, specText()))]);
+    const [{ spec }] = await Promise.all([
+      loadSpec(pipe),
+      Promise.resolve().then(async () => (await import('node:fs/promises')).writeFile(pipe, specText())),
+    ]);
     assert.equal(spec.id, 'move');
   });
 
@@ -84,7 +91,10 @@ describe('loading a spec file', function () {
 
   it('lists the faults of the command line with those of a file that cannot be read', async () => {
     const { faults } = await errorOf(join(dir, 'none.yaml'), { pauseBefore: ['dinner'] });
-    assert.deepEqual(faults.map(({ path }) => path), ['', '--pause-before']);
+    assert.deepEqual(
+      faults.map(({ path }) => path),
+      ['', '--pause-before'],
+    );
   });
 
   it('makes the paths of certificates absolute, from the spec on', async () => {
@@ -128,7 +138,9 @@ describe('loading a spec file', function () {
     });
 
     it('has all its faults listed with those of the spec, with its own lines', async () => {
-      const file = list('- { db: shop, table: 1 }\n- { db: shop, tabel: x }\n- nope\n- { db: "", table: a, host: ch-9 }\n- { db: a, table: b, host: ch-9 }\n');
+      const file = list(
+        '- { db: shop, table: 1 }\n- { db: shop, tabel: x }\n- nope\n- { db: "", table: a, host: ch-9 }\n- { db: a, table: b, host: ch-9 }\n',
+      );
       const { faults } = await errorOf(write('spec.yaml', specText({ rest: 'tables: { from: lists/tables.yaml, disk: 1 }' })));
       assert.deepEqual(
         faults.map(({ path, line, file: where }) => [path, line, where]),
@@ -149,7 +161,10 @@ describe('loading a spec file', function () {
     it('names only hosts of the spec', async () => {
       list('- { db: a, table: b, host: ch-9 }\n- { db: a, table: b, host: ch-1 }\n');
       const { faults } = await errorOf(spec());
-      assert.deepEqual(faults.map(({ path, line }) => [path, line]), [['tables.from[0].host', 1]]);
+      assert.deepEqual(
+        faults.map(({ path, line }) => [path, line]),
+        [['tables.from[0].host', 1]],
+      );
       assert.match(faults[0]?.message ?? '', /ch-1, ch-2/);
     });
 
@@ -170,7 +185,10 @@ describe('loading a spec file', function () {
     it('that would not fit into a payload is refused', async () => {
       list(Array.from({ length: 20_000 }, (_, index) => `- { db: warehouse, table: table_with_a_name_${String(index)} }`).join('\n'));
       const { faults } = await errorOf(spec());
-      assert.deepEqual(faults.map(({ path, line }) => [path, line]), [['tables.from', 8]]);
+      assert.deepEqual(
+        faults.map(({ path, line }) => [path, line]),
+        [['tables.from', 8]],
+      );
       assert.match(faults[0]?.message ?? '', /1024 KiB/);
     });
   });

@@ -126,13 +126,24 @@ statusFile: s.yaml
   it("has a host's strategy instead of the common one, also where that is none", () => {
     const host = '{ name: ch-1, url: "http://ch-1", restart: { none: true } }';
     const spec = specOf(specText({ host, restart: '{ command: [a], reconfigure: [b] }', zookeeper: '{ connect: a }' }));
-    assert.deepEqual(spec.hosts.map(({ restart }) => [restart.strategy.kind, restart.reconfigure]), [['none', undefined], ['command', ['b']]]);
+    assert.deepEqual(
+      spec.hosts.map(({ restart }) => [restart.strategy.kind, restart.reconfigure]),
+      [
+        ['none', undefined],
+        ['command', ['b']],
+      ],
+    );
   });
 
   it('takes a reconfigure for hosts that each have a strategy', () => {
     const hosts = ['ch-1', 'ch-2'].map((name) => `{ name: ${name}, url: "http://${name}", restart: { sql: true } }`);
-    const spec = specOf(`id: a\nclickhouse: { hosts: [${hosts.join(', ')}], restart: { reconfigure: [r] } }\nzookeeper: { connect: zk, after: { root: /n } }\n`);
-    assert.deepEqual(spec.hosts.map(({ restart }) => restart.reconfigure), [['r'], ['r']]);
+    const spec = specOf(
+      `id: a\nclickhouse: { hosts: [${hosts.join(', ')}], restart: { reconfigure: [r] } }\nzookeeper: { connect: zk, after: { root: /n } }\n`,
+    );
+    assert.deepEqual(
+      spec.hosts.map(({ restart }) => restart.reconfigure),
+      [['r'], ['r']],
+    );
   });
 
   it("fills in a host's name as it is, whatever stands in it", () => {
@@ -149,7 +160,10 @@ statusFile: s.yaml
   it('takes the gates of the spec and of the command line, in the order of the phases', () => {
     const overrides = { pauseBefore: ['restore', 'detach', 'clean'], statusFile: '/tmp/x.yaml', allowMissingReplicas: ['r3', 'r3', 'r1'] };
     const spec = specOf(specText({ rest: 'pauseBefore: [clean]\nstatusFile: other.yaml' }), { overrides });
-    assert.deepEqual([spec.pauseBefore, spec.statusFile, spec.allowMissingReplicas], [['detach', 'clean', 'restore'], '/tmp/x.yaml', ['r3', 'r1']]);
+    assert.deepEqual(
+      [spec.pauseBefore, spec.statusFile, spec.allowMissingReplicas],
+      [['detach', 'clean', 'restore'], '/tmp/x.yaml', ['r3', 'r1']],
+    );
   });
 
   describe('has a status file', () => {

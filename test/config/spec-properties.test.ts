@@ -6,21 +6,39 @@ import { stringify } from 'yaml';
 import { parseSpec, SpecError } from '../../src/config/load-spec';
 import { specOf, specText } from './helpers';
 
-const root = fc.oneof(fc.constantFrom('', '/'), fc.array(fc.stringMatching(/^[a-z][a-z0-9_.-]{0,8}$/), { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join('/')}`));
-const server = fc.tuple(fc.stringMatching(/^[a-z][a-z0-9]{0,8}$/), fc.option(fc.integer({ min: 1, max: 65_535 }))).map(([host, port]) => (port === null ? host : `${host}:${String(port)}`));
-const connect = fc.uniqueArray(server, { minLength: 1, maxLength: 3, selector: (text) => (text.includes(':') ? text : `${text}:2181`) }).map((servers) => servers.join(','));
+const root = fc.oneof(
+  fc.constantFrom('', '/'),
+  fc.array(fc.stringMatching(/^[a-z][a-z0-9_.-]{0,8}$/), { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join('/')}`),
+);
+const server = fc
+  .tuple(fc.stringMatching(/^[a-z][a-z0-9]{0,8}$/), fc.option(fc.integer({ min: 1, max: 65_535 })))
+  .map(([host, port]) => (port === null ? host : `${host}:${String(port)}`));
+const connect = fc
+  .uniqueArray(server, { minLength: 1, maxLength: 3, selector: (text) => (text.includes(':') ? text : `${text}:2181`) })
+  .map((servers) => servers.join(','));
 const after = fc.record({ root, connect }, { requiredKeys: [] });
-const argument = fc.oneof(fc.string({ unit: 'grapheme', minLength: 1 }).map((text) => text.replace(/[{}\0@]/g, '_')), fc.constantFrom('{host}', 'a{host}b'));
+const argument = fc.oneof(
+  fc.string({ unit: 'grapheme', minLength: 1 }).map((text) => text.replace(/[{}\0@]/g, '_')),
+  fc.constantFrom('{host}', 'a{host}b'),
+);
 const duration = fc.constantFrom('1s', '90s', '2h', '1h30m', '500ms', '7d');
 const count = fc.integer({ min: 1, max: 1000 });
 const strategy = fc.oneof(
   fc.record({ command: fc.array(argument, { minLength: 1, maxLength: 4 }) }),
   fc.constantFrom({ sql: true }, { manual: true }),
 );
-const restart = fc.tuple(strategy, fc.record({ timeout: duration, reconfigure: fc.array(argument, { minLength: 1 }) }, { requiredKeys: [] })).map(([a, b]) => ({ ...a, ...b }));
+const restart = fc
+  .tuple(strategy, fc.record({ timeout: duration, reconfigure: fc.array(argument, { minLength: 1 }) }, { requiredKeys: [] }))
+  .map(([a, b]) => ({ ...a, ...b }));
 const variable = fc.stringMatching(/^[A-Z_][A-Z0-9_]{0,10}$/);
 const host = fc.record(
-  { user: fc.string({ minLength: 1 }), passwordEnv: variable, restart, zookeeper: fc.record({ root, connect, after }, { requiredKeys: [] }), taskQueue: fc.stringMatching(/^[a-z]{1,10}$/) },
+  {
+    user: fc.string({ minLength: 1 }),
+    passwordEnv: variable,
+    restart,
+    zookeeper: fc.record({ root, connect, after }, { requiredKeys: [] }),
+    taskQueue: fc.stringMatching(/^[a-z]{1,10}$/),
+  },
   { requiredKeys: [] },
 );
 
@@ -32,7 +50,20 @@ const spec = fc.record(
       hosts: hosts.map((each, index) => ({ name: `ch-${String(index)}`, url: `http://ch-${String(index)}:8123`, ...each })),
       restart: { ...common, ...(wave === null ? {} : { wave }) },
     })),
-    zookeeper: fc.tuple(fc.record({ connect }), fc.record({ root, after, digestEnv: variable, auxiliary: fc.dictionary(fc.stringMatching(/^zk[a-z0-9]{1,5}$/), fc.record({ connect, root })) }, { requiredKeys: [] })).map(([a, b]) => ({ ...a, ...b })),
+    zookeeper: fc
+      .tuple(
+        fc.record({ connect }),
+        fc.record(
+          {
+            root,
+            after,
+            digestEnv: variable,
+            auxiliary: fc.dictionary(fc.stringMatching(/^zk[a-z0-9]{1,5}$/), fc.record({ connect, root })),
+          },
+          { requiredKeys: [] },
+        ),
+      )
+      .map(([a, b]) => ({ ...a, ...b })),
     pauseBefore: fc.uniqueArray(fc.constantFrom('detach', 'clean', 'restart', 'restore')),
     parallel: fc.record({ detach: count, clean: count, restore: count }, { requiredKeys: [] }),
     onFailure: fc.constantFrom('stop', 'continue'),
@@ -48,7 +79,8 @@ function onlySpecErrors(text: string): void {
   } catch (error) {
     assert.ok(error instanceof SpecError, `${String(error)} for ${JSON.stringify(text)}`);
     assert.ok(error.faults.length > 0, `no fault for ${JSON.stringify(text)}`);
-    for (const fault of error.faults) assert.ok((fault.line ?? 1) >= 1 && fault.message !== '' && !fault.message.includes('undefined'), JSON.stringify(fault));
+    for (const fault of error.faults)
+      assert.ok((fault.line ?? 1) >= 1 && fault.message !== '' && !fault.message.includes('undefined'), JSON.stringify(fault));
   }
 }
 
@@ -60,28 +92,97 @@ describe('any text', function () {
   });
 
   it('of what YAML is made of, too', () => {
-    const token = fc.constantFrom('id', 'clickhouse', 'hosts', 'zookeeper', ':', ': ', '\n', '\n  ', '- ', '{', '}', '[', ']', ',', '"', "'", '&a ', '*a', '!t ', '|', '>', '#', '---', '...', '%', '? ', '<<', '\t', '1', 'null', '~');
-    fc.assert(fc.property(fc.array(token, { maxLength: 40 }).map((tokens) => tokens.join('')), onlySpecErrors), { numRuns: 1000 });
+    const token = fc.constantFrom(
+      'id',
+      'clickhouse',
+      'hosts',
+      'zookeeper',
+      ':',
+      ': ',
+      '\n',
+      '\n  ',
+      '- ',
+      '{',
+      '}',
+      '[',
+      ']',
+      ',',
+      '"',
+      "'",
+      '&a ',
+      '*a',
+      '!t ',
+      '|',
+      '>',
+      '#',
+      '---',
+      '...',
+      '%',
+      '? ',
+      '<<',
+      '\t',
+      '1',
+      'null',
+      '~',
+    );
+    fc.assert(
+      fc.property(
+        fc.array(token, { maxLength: 40 }).map((tokens) => tokens.join('')),
+        onlySpecErrors,
+      ),
+      { numRuns: 1000 },
+    );
   });
 
   it('of any data, too', () => {
-    fc.assert(fc.property(fc.jsonValue().map((value) => stringify(value)), onlySpecErrors), { numRuns: 500 });
+    fc.assert(
+      fc.property(
+        fc.jsonValue().map((value) => stringify(value)),
+        onlySpecErrors,
+      ),
+      { numRuns: 500 },
+    );
   });
 
   it('of a spec with any value anywhere, too', () => {
     const value = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom('{host}', '/', 'x'));
-    const key = fc.constantFrom('id', 'clickhouse', 'zookeeper', 'tables', 'pauseBefore', 'parallel', 'verify', 'restart', 'hosts', 'auxiliary', 'after', 'command', 'tls', '0');
+    const key = fc.constantFrom(
+      'id',
+      'clickhouse',
+      'zookeeper',
+      'tables',
+      'pauseBefore',
+      'parallel',
+      'verify',
+      'restart',
+      'hosts',
+      'auxiliary',
+      'after',
+      'command',
+      'tls',
+      '0',
+    );
     const put = (target: unknown, [first, ...rest]: readonly string[], what: unknown): unknown => {
       if (first === undefined) return what;
       const copy: Record<string, unknown> = typeof target === 'object' && target !== null ? { ...target } : {};
       return { ...copy, [first]: put(copy[first], rest, what) };
     };
-    fc.assert(fc.property(spec, fc.array(key, { minLength: 1, maxLength: 4 }), value, (sound, path, what) => { onlySpecErrors(stringify(put(sound, path, what))); }), { numRuns: 400 });
+    fc.assert(
+      fc.property(spec, fc.array(key, { minLength: 1, maxLength: 4 }), value, (sound, path, what) => {
+        onlySpecErrors(stringify(put(sound, path, what)));
+      }),
+      { numRuns: 400 },
+    );
   });
 
   it('of a spec with a piece cut out, too', () => {
     const text = specText({ rest: 'tables: { include: ["a.*"] }\npauseBefore: [clean]' });
-    fc.assert(fc.property(fc.nat(text.length), fc.nat(20), (at, length) => { onlySpecErrors(text.slice(0, at) + text.slice(at + length)); }), { numRuns: 500 });
+    fc.assert(
+      fc.property(fc.nat(text.length), fc.nat(20), (at, length) => {
+        onlySpecErrors(text.slice(0, at) + text.slice(at + length));
+      }),
+      { numRuns: 500 },
+    );
   });
 });
 
@@ -109,7 +210,11 @@ describe('an accepted spec', function () {
           clickhouse: {
             hosts: hosts.map(({ restart: { strategy, timeoutMs, reconfigure }, zookeeper, after: later, ...own }) => ({
               ...own,
-              restart: { ...(strategy.kind === 'command' ? { command: strategy.command } : { [strategy.kind]: true }), timeout: `${String(timeoutMs)}ms`, ...(reconfigure ? { reconfigure } : {}) },
+              restart: {
+                ...(strategy.kind === 'command' ? { command: strategy.command } : { [strategy.kind]: true }),
+                timeout: `${String(timeoutMs)}ms`,
+                ...(reconfigure ? { reconfigure } : {}),
+              },
               zookeeper: { ...zookeeper, after: later },
             })),
             restart: { wave },

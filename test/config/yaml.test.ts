@@ -25,11 +25,19 @@ describe('a spec as YAML', () => {
   }
 
   it('refuses aliases that stand for too much', () => {
-    const levels = Array.from({ length: 10 }, (_, index) => `a${String(index + 1)}: &a${String(index + 1)} [${Array.from({ length: 10 }, () => `*a${String(index)}`).join(', ')}]`);
+    const levels = Array.from(
+      { length: 10 },
+      (_, index) => `a${String(index + 1)}: &a${String(index + 1)} [${Array.from({ length: 10 }, () => `*a${String(index)}`).join(', ')}]`,
+    );
     assertFault(['a0: &a0 [x]', ...levels].join('\n'), '', 1, /aliases/);
   });
 
-  for (const [title, piece] of [['lists', '['], ['mappings', '{a: '], ['items', '- '], ['explicit keys', '? ']] as const) {
+  for (const [title, piece] of [
+    ['lists', '['],
+    ['mappings', '{a: '],
+    ['items', '- '],
+    ['explicit keys', '? '],
+  ] as const) {
     for (const depth of [150, 2000, 10_000]) {
       it(`refuses ${String(depth)} ${title} in each other, and lives on`, () => {
         assertFault(`# deep\n${piece.repeat(depth)}`, '', 2, /nested too deeply/);
@@ -50,7 +58,17 @@ describe('a spec as YAML', () => {
   });
 
   it('does not repeat what stands in a line that it cannot read', () => {
-    for (const text of ['password: "hunter2\n', 'a: hunter2: x\n', '@hunter2', 'x: "\\hunter2"', '- hunter2\nb: c', '&a *hunter2', '%hunter2\n---\na', 'a: !hunter2 b', '*hunter2']) {
+    for (const text of [
+      'password: "hunter2\n',
+      'a: hunter2: x\n',
+      '@hunter2',
+      'x: "\\hunter2"',
+      '- hunter2\nb: c',
+      '&a *hunter2',
+      '%hunter2\n---\na',
+      'a: !hunter2 b',
+      '*hunter2',
+    ]) {
       assert.doesNotMatch(JSON.stringify(faultsOf(text)), /hunter2/, text);
     }
   });
@@ -61,7 +79,12 @@ describe('a spec as YAML', () => {
   });
 
   it('points at the alias for a fault in what it stands for', () => {
-    assertFault(specText({ restart: '{ sql: true, reconfigure: &c ["{x}"] }', host: '{ name: ch-1, url: "http://a" }' }), 'clickhouse.restart.reconfigure[0]', 6, /\{x\}/);
+    assertFault(
+      specText({ restart: '{ sql: true, reconfigure: &c ["{x}"] }', host: '{ name: ch-1, url: "http://a" }' }),
+      'clickhouse.restart.reconfigure[0]',
+      6,
+      /\{x\}/,
+    );
   });
 
   it('says that merge keys are not read', () => {

@@ -4,9 +4,9 @@ import { createHash } from 'node:crypto';
 import net from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import ZooKeeper from 'zookeeper';
 import { ZooKeeperError, type ZooKeeperErrorCode } from '../../src/zookeeper/errors';
 import { ZooKeeperSession } from '../../src/zookeeper/session';
+import { setAcl } from './acl';
 import { createAll, tablePaths } from './trees';
 import { ZooKeeperServer } from './zookeeper-server';
 
@@ -190,7 +190,7 @@ describe('zookeeper session', function () {
   it('says TIMEOUT while the server hangs, and works on when it is back', async () => {
     const impatient = await ZooKeeperSession.open({ connect: server.connect, root: '', operationTimeoutMs: 500 });
     await session.create('/hang');
-    server.freeze();
+    await server.freeze();
     try {
       await rejectsWith('TIMEOUT', impatient.exists('/hang'));
       await rejectsWith('TIMEOUT', impatient.delete('/hang'));
@@ -199,14 +199,13 @@ describe('zookeeper session', function () {
       server.thaw();
     }
     // The deletion without an answer was carried out: looking again is all that can be done.
-    assert.equal(await session.exists('/hang'), undefined);
     assert.equal(await impatient.exists('/hang'), undefined);
     await impatient.close();
   });
 
   it('can be closed while the server hangs', async () => {
     const hanging = await ZooKeeperSession.open({ connect: server.connect, root: '' });
-    server.freeze();
+    await server.freeze();
     try {
       await hanging.close();
     } finally {
@@ -242,15 +241,4 @@ async function rejectsWith(code: ZooKeeperErrorCode, promise: Promise<unknown>):
     assert.equal(error.code, code, error.message);
     return true;
   });
-}
-
-/** The session sets no access lists: only tests need them. */
-export async function setAcl(connect: string, node: string, acl: { perm: number; scheme: string; auth: string }[]): Promise<void> {
-  const client = new ZooKeeper({ connect, timeout: 10_000, debug_level: 0 });
-  await new Promise((resolve) => {
-    client.once('connect', resolve);
-    client.init({});
-  });
-  await client.set_acl(node, -1, acl);
-  client.close();
 }

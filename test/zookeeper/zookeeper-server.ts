@@ -58,8 +58,9 @@ export class ZooKeeperServer {
   }
 
   /** SIGSTOP: the server hangs, its sockets stay open. */
-  freeze(): void {
+  async freeze(): Promise<void> {
     this.#process?.kill('SIGSTOP');
+    while (this.#stat()[0] !== 'T') await sleep(5);
   }
 
   thaw(): void {
@@ -82,11 +83,16 @@ export class ZooKeeperServer {
     fs.rmSync(path.join(this.#dir, 'data'), { recursive: true, force: true });
   }
 
-  /** CPU time used so far, all threads, in milliseconds; 0 where there is no /proc. */
+  /** CPU time used so far, all threads, in milliseconds. */
   cpuMs(): number {
-    const stat = fs.readFileSync(`/proc/${this.#process?.pid ?? 0}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const fields = this.#stat();
     return (Number(fields[11]) + Number(fields[12])) * 10;
+  }
+
+  /** `/proc/PID/stat` from its third field on: state, parent, … (man 5 proc). */
+  #stat(): string[] {
+    const stat = fs.readFileSync(`/proc/${this.#process?.pid ?? 0}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   }
 
   async remove(): Promise<void> {

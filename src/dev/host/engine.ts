@@ -1,6 +1,6 @@
 import path from 'node:path';
-import type { Session } from 'chdb';
 import { quoteIdentifier, quoteString } from '../sql-text';
+import { makeDefaultAtomic, prepareDefault } from './default-database';
 import { ID_SETTING } from './rewrite';
 
 /**
@@ -11,9 +11,12 @@ import { ID_SETTING } from './rewrite';
  * threads (`UV_THREADPOOL_SIZE`). Source: https://github.com/chdb-io/chdb-node, and measured.
  */
 export interface Engine {
+  /** @throws EngineError */
   run(statement: Statement): Promise<EngineResult>;
-  /** Releases the data directory; statements that still run are waited for by the engine. */
-  close(): void;
+  /** Until nothing runs. */
+  idle(): Promise<void>;
+  /** Shuts the tables down and releases the data directory. Contract: nothing runs. */
+  close(): Promise<void>;
 }
 
 export interface Statement {
@@ -55,31 +58,47 @@ export function isFatal(error: EngineError): boolean {
   return error.code === 236 && error.message.includes('shutting down due to a fatal error');
 }
 
-/** The part of chdb's native addon that takes the data of an INSERT as bytes. */
+/**
+ * chdb's native addon. Its own `Session` is not used: that closes a connection only when nothing
+ * runs on any other, so that a long statement would keep thousands of them open.
+ */
 interface Native {
-  InsertRawAsyncConnection(
-    connection: unknown,
-    prefix: string,
-    data: Buffer,
-    countLines: boolean,
-  ): Promise<{ elapsed: number; rowsWritten: number; bytesWritten: number }>;
+  CreateConnection(dataDir: string, args: readonly string[]): Connection | null;
+  CloseConnection(connection: Connection): void;
+  QueryAsyncConnection(connection: Connection, sql: string, format: string): Promise<NativeResult>;
+  InsertRawAsyncConnection(connection: Connection, prefix: string, data: Buffer, countLines: boolean): Promise<NativeInserted>;
 }
 
-export type Chdb = typeof import('chdb');
+type Connection = object;
+
+interface NativeResult {
+  bytes: Uint8Array;
+  elapsed: number;
+  rowsRead: number;
+  bytesRead: number;
+}
+
+interface NativeInserted {
+  elapsed: number;
+  rowsWritten: number;
+}
 
 /**
- * Loads the engine's package. It is a development dependency, so it may be missing.
+ * Loads the engine's addon into this process. It is a development dependency, so it may be missing.
  *
  * @throws Error saying in one line how to get it
  */
-export async function loadChdb(): Promise<Chdb> {
+export function loadEngine(): Native {
   try {
-    return await import('chdb');
+    // No public entry of the package gives the addon, but its loader finds the build for this platform.
+    const loader = path.join(path.dirname(require.resolve('chdb')), 'dist', 'loader.js');
+    // eslint-disable-next-line @typescript-eslint/no-require-imports -- a file outside the package's exports
+    const { loadNative } = require(loader) as { loadNative(): Native };
+    return loadNative();
   } catch (error) {
-    throw new Error(
-      'the embedded ClickHouse engine (npm package chdb) is not installed: it comes with a clone of the repository after `npm ci`',
-      { cause: error },
-    );
+    throw new Error('the embedded ClickHouse engine (npm package chdb) is not installed: clone the repository and run npm ci there', {
+      cause: error,
+    });
   }
 }
 
@@ -87,46 +106,76 @@ export async function loadChdb(): Promise<Chdb> {
  * Opens the engine on a data directory.
  *
  * @param configFile ClickHouse's main configuration file; `config.d` beside it is merged in
- * @throws Error when the directory is in use, or the configuration is bad
+ * @throws Error when the directory is in use, or the configuration is bad (the engine says what on stderr)
  */
-export function openEngine(chdb: Chdb, dataDir: string, configFile: string): Engine {
+export async function openEngine(native: Native, dataDir: string, configFile: string): Promise<Engine> {
   // The logger's level in the configuration file is ignored: without the argument it is `trace`.
-  const root = new chdb.Session(dataDir, { connectionArgs: [`--config-file=${configFile}`, '--log-level=information'] });
-  const native = loadNative();
+  prepareDefault(dataDir);
+  const root = connect(native, dataDir, [`--config-file=${configFile}`, '--log-level=information']);
+  await makeDefaultAtomic((sql) => native.QueryAsyncConnection(root, sql, 'Null'));
+  const running = new Set<Promise<unknown>>();
   return {
-    run: async (statement) => {
-      const connection = new chdb.Session(dataDir, { connectionArgs: [`--${ID_SETTING}=${statement.queryId}`] });
-      try {
-        return await runOn(connection, native, statement);
-      } catch (error) {
-        throw toEngineError(error);
-      } finally {
-        connection.close();
-      }
+    run: (statement) => {
+      const work = runAlone(native, dataDir, statement);
+      running.add(work);
+      return work.finally(() => running.delete(work));
     },
-    close: () => {
-      root.close();
+    idle: async () => {
+      while (running.size > 0) await Promise.allSettled(running);
+    },
+    close: async () => {
+      await detachDatabases(native, root);
+      native.CloseConnection(root);
     },
   };
 }
 
-async function runOn(connection: Session, native: Native, statement: Statement): Promise<EngineResult> {
+/**
+ * The engine crashes when it is closed with a replicated table in it, and then leaves its ZooKeeper
+ * session behind; so the tables are shut down first. A plain DETACH ends with the process.
+ */
+async function detachDatabases(native: Native, root: Connection): Promise<void> {
+  const own = "name NOT IN ('system', 'information_schema', 'INFORMATION_SCHEMA')";
+  const answer = await native.QueryAsyncConnection(root, `SELECT name FROM system.databases WHERE ${own}`, 'JSONCompactColumns');
+  const [names = []] = JSON.parse(Buffer.from(answer.bytes).toString('utf8')) as string[][];
+  for (const name of names) {
+    await native.QueryAsyncConnection(root, `DETACH DATABASE ${quoteIdentifier(name)}`, 'Null');
+  }
+}
+
+function connect(native: Native, dataDir: string, args: readonly string[]): Connection {
+  const connection = native.CreateConnection(dataDir, args);
+  if (connection === null) {
+    throw new Error(`the engine does not open ${dataDir}`);
+  }
+  return connection;
+}
+
+/** On a connection of its own, which is closed once nothing runs on it. */
+async function runAlone(native: Native, dataDir: string, statement: Statement): Promise<EngineResult> {
+  try {
+    const connection = connect(native, dataDir, [`--${ID_SETTING}=${statement.queryId}`]);
+    try {
+      return await runOn(native, connection, statement);
+    } finally {
+      native.CloseConnection(connection);
+    }
+  } catch (error) {
+    throw toEngineError(error);
+  }
+}
+
+async function runOn(native: Native, connection: Connection, statement: Statement): Promise<EngineResult> {
   for (const sql of preamble(statement)) {
-    await connection.queryAsync(sql);
+    await native.QueryAsyncConnection(connection, sql, 'Null');
   }
   if (statement.insert) {
     const data = statement.data ?? Buffer.alloc(0);
-    const done = await native.InsertRawAsyncConnection(connection.connection, statement.sql, data, false);
+    const done = await native.InsertRawAsyncConnection(connection, statement.sql, data, false);
     return { bytes: new Uint8Array(0), rowsRead: 0, bytesRead: 0, rowsWritten: done.rowsWritten, elapsed: done.elapsed };
   }
-  const result = await connection.queryAsync(statement.sql, { format: statement.format });
-  return {
-    bytes: result.bytes(),
-    rowsRead: result.rowsRead,
-    bytesRead: result.bytesRead,
-    rowsWritten: 0,
-    elapsed: result.elapsed,
-  };
+  const { bytes, rowsRead, bytesRead, elapsed } = await native.QueryAsyncConnection(connection, statement.sql, statement.format);
+  return { bytes, rowsRead, bytesRead, rowsWritten: 0, elapsed };
 }
 
 /** What sets up a connection before its statement. */
@@ -143,12 +192,4 @@ function toEngineError(error: unknown): EngineError {
   const message = error instanceof Error ? error.message : String(error);
   const text = message.startsWith('Code:') ? message : `Code: 1002. DB::Exception: ${message} (UNKNOWN_EXCEPTION)`;
   return new EngineError(text, { cause: error });
-}
-
-/** The addon has no public entry for this call; the package's own loader finds the build for this platform. */
-function loadNative(): Native {
-  const loader = path.join(path.dirname(require.resolve('chdb')), 'dist', 'loader.js');
-  // eslint-disable-next-line @typescript-eslint/no-require-imports -- a file outside the package's exports
-  const { loadNative: load } = require(loader) as { loadNative(): Native };
-  return load();
 }

@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import http from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import { authenticate } from './authenticate';
 import type { HostUser } from './config';
 import { EngineError, isFatal, type Engine, type EngineResult } from './engine';
 import { exceptionText, httpStatusOf } from './errors';
+import { quoteString } from '../sql-text';
 import { prepare, type Prepared } from './rewrite';
 import type { StatementLog } from './statement-log';
 
@@ -138,7 +140,7 @@ async function execute(
     });
     running.set(call.queryId, work);
     const result = await work;
-    if (prepared.kind === 'kill-sync') await killed(running, result);
+    if (prepared.kind === 'kill-sync') await killed(engine, result);
     return result;
   } catch (error) {
     code = error instanceof EngineError ? error.code : 1002;
@@ -176,11 +178,15 @@ function settingsOf(call: Call): Record<string, string> {
   return call.readonly ? { ...settings, readonly: '2' } : settings;
 }
 
-/** Waits until what KILL QUERY has marked is gone: its answer names the engine's ids, the host's list the callers'. */
-async function killed(running: ReadonlyMap<string, Promise<unknown>>, answer: EngineResult): Promise<void> {
-  const text = Buffer.from(answer.bytes).toString('utf8');
-  const marked = [...running].filter(([id]) => text.includes(id)).map(([, work]) => work);
-  await Promise.allSettled(marked);
+/** Waits until what KILL QUERY has marked is gone; its answer names the engine's own ids, whatever its format. */
+async function killed(engine: Engine, answer: EngineResult): Promise<void> {
+  const ids = Buffer.from(answer.bytes).toString('utf8').match(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g) ?? [];
+  const sql = `SELECT count() FROM system.processes WHERE query_id IN (${[...ids, ''].map(quoteString).join(', ')})`;
+  for (;;) {
+    const left = await engine.run({ sql, insert: false, queryId: randomUUID(), format: 'TSVRaw', settings: {} });
+    if (Buffer.from(left.bytes).toString('utf8').trim() === '0') return;
+    await sleep(100);
+  }
 }
 
 function optional<K extends string>(key: K, value: string | undefined): Partial<Record<K, string>> {

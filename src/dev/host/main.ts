@@ -1,16 +1,15 @@
 import fs from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import writeFileAtomic from 'write-file-atomic';
 import { spawnPart } from '../spawn-part';
 import { activateReplication } from './activate-replication';
 import { readHostConfig, type HostConfig, type HostStatus } from './config';
-import { EngineError, isFatal, loadChdb, openEngine, type Engine } from './engine';
+import { EngineError, isFatal, loadEngine, openEngine, type Engine } from './engine';
 import { createHttpServer } from './http-server';
 import { openStatementLog } from './statement-log';
 
-/** How long running statements may take to finish when the host is told to end. */
-const DRAIN_MS = 3000;
+/** How long running statements and tables may take to finish when the host is told to end. */
+const DRAIN_MS = 5000;
 const WATCH_EVERY_MS = 2000;
 
 /**
@@ -28,18 +27,18 @@ async function main(): Promise<void> {
   const config = readHostConfig(configFile);
   Object.assign(process.env, config.environment);
   fs.mkdirSync(config.dataDir, { recursive: true });
-  const chdb = await loadChdb();
+  const native = loadEngine();
   const activation = config.activate
     ? activateReplication(config.interserverPort)
     : { active: false, note: 'replicas stay readonly: activation is off' };
-  const engine = openEngine(chdb, config.dataDir, config.configFile);
+  const engine = await openEngine(native, config.dataDir, config.configFile);
 
   const server = createHttpServer({
     engine,
     log: openStatementLog(config.statementLog),
     users: config.users,
     shutdown: () => {
-      void end(config.respawn);
+      end(config.respawn).catch(() => endUnclean(config.respawn));
     },
     fatal: die,
   });
@@ -49,15 +48,21 @@ async function main(): Promise<void> {
     ending = true;
     server.close();
     server.closeIdleConnections();
-    const drained = await Promise.race([chdb.drainPending().then(() => true), sleep(DRAIN_MS, false)]);
+    setTimeout(() => {
+      endUnclean(again);
+    }, DRAIN_MS);
+    await engine.idle();
+    await engine.close();
     if (again) respawn(config, configFile);
-    // The engine cannot be closed under a running statement: it then ends as if killed.
-    if (!drained) process.kill(process.pid, 'SIGKILL');
-    engine.close();
     process.exit(0);
   };
-  process.on('SIGTERM', () => void end(false));
-  process.on('SIGINT', () => void end(false));
+  /** The engine cannot be closed under a running statement: it then ends as if killed. */
+  const endUnclean = (again: boolean): void => {
+    if (again) respawn(config, configFile);
+    process.kill(process.pid, 'SIGKILL');
+  };
+  process.on('SIGTERM', () => void end(false).catch(() => endUnclean(false)));
+  process.on('SIGINT', () => void end(false).catch(() => endUnclean(false)));
   const version = await engine.run({ sql: 'SELECT version()', insert: false, queryId: 'start', format: 'TSVRaw', settings: {} });
   const status: HostStatus = {
     pid: process.pid,
@@ -98,5 +103,5 @@ function respawn(config: HostConfig, configFile: string): void {
 
 main().catch((error: unknown) => {
   process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-  process.exitCode = 1;
+  process.exit(1);
 });

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+
+const CLI = join(__dirname, '..', '..', 'src', 'cli.js');
+const COMMANDS = [
+  'plan',
+  'start',
+  'watch',
+  'status',
+  'pause',
+  'resume',
+  'approve',
+  'set',
+  'retry',
+  'abort',
+  'list',
+  'export',
+  'report',
+  'doctor',
+  'worker',
+  'dev up',
+  'demo',
+];
+/** Nothing listens there: a command that contacts Temporal fails with 1, not with 2. */
+const NOWHERE = {
+  ...process.env,
+  TEMPORAL_ADDRESS: '127.0.0.1:1',
+  TEMPORAL_CONFIG_FILE: join(__dirname, 'no-such-file.toml'),
+  NO_COLOR: '1',
+};
+
+async function run(...args: string[]): Promise<{ exit: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [CLI, ...args], { env: NOWHERE }, (error, stdout, stderr) =>
+      resolve({ exit: error === null ? 0 : Number(error.code ?? -1), stdout, stderr }),
+    );
+  });
+}
+
+describe('usage', function () {
+  this.timeout(60_000);
+
+  it('every command is listed, and has help with an example and --json', async () => {
+    const { stdout, exit } = await run('--help');
+    assert.equal(exit, 0);
+    for (const command of COMMANDS) {
+      assert.match(stdout, new RegExp(`^ {2}${command.split(' ')[0] ?? ''} `, 'm'), command);
+      const help = await run(...command.split(' '), '--help');
+      assert.equal(help.exit, 0, command);
+      assert.match(help.stdout, /Example:\n {2}\$ ch-zk-migrate /, command);
+      assert.match(help.stdout, /--json/, command);
+    }
+  });
+
+  it('wrong use gives 2, before anything is contacted', async () => {
+    const wrong = [
+      [],
+      ['bogus'],
+      ['status'],
+      ['status', 'a', 'b'],
+      ['status', 'a', '--nope'],
+      ['approve', 'a', 'lunch'],
+      ['set', 'a', 'parallel.restore=0'],
+      ['retry', 'a', '--skip', 'noglob'],
+      ['list', '--limit', '0'],
+    ];
+    for (const args of wrong) {
+      const { exit, stdout, stderr } = await run(...args);
+      assert.equal(exit, 2, `${args.join(' ')}: ${stdout}${stderr}`);
+      assert.equal(stdout, '');
+      assert.notEqual(stderr, '');
+    }
+  });
+
+  it('with --json an error is one document on stdout, wherever the flag stands', async () => {
+    for (const args of [
+      ['--json', 'approve', 'a', 'lunch'],
+      ['approve', 'a', 'lunch', '--json'],
+    ]) {
+      const { exit, stdout, stderr } = await run(...args);
+      assert.equal(exit, 2);
+      assert.equal(stderr, '');
+      const { error } = JSON.parse(stdout) as { error: { code: string; message: string; faults: unknown[] } };
+      assert.equal(error.code, 'USAGE');
+      assert.match(error.message, /lunch/);
+      assert.ok(Array.isArray(error.faults));
+    }
+  });
+
+  it('a server that does not answer gives 1, with its address and what to type', async () => {
+    const { exit, stderr } = await run('status', 'a');
+    assert.equal(exit, 1);
+    assert.match(stderr, /Temporal does not answer at 127\.0\.0\.1:1/);
+    assert.match(stderr, /next: /);
+  });
+
+  it('a profile that cannot be read gives 2', async () => {
+    const { exit, stderr } = await run('status', 'a', '--profile', 'nobody');
+    assert.equal(exit, 2);
+    assert.match(stderr, /nobody/);
+  });
+});

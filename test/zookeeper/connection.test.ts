@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ZooKeeperSession } from '../../src/zookeeper/session';
+import { ZooKeeperServer } from './zookeeper-server';
+
+describe('zookeeper connection', function () {
+  this.timeout(120_000);
+
+  it('lets no other socket of the process go deaf, however often the server dies or hangs', async () => {
+    const server = await ZooKeeperServer.start();
+    const page = http.createServer((_request, response) => response.end('ok')).listen(0, '127.0.0.1');
+    await once(page, 'listening');
+    const { port } = page.address() as AddressInfo;
+    const session = await ZooKeeperSession.open({ connect: server.connect, root: '', sessionTimeoutMs: 4_000, operationTimeoutMs: 60_000 });
+    let stop = false;
+    const visitors = Array.from({ length: 8 }, async () => {
+      while (!stop) {
+        assert.equal(await visit(port), 'ok');
+        await sleep(1);
+      }
+    });
+    const readers = Array.from({ length: 50 }, async () => {
+      while (!stop) assert.ok(await session.exists('/'));
+    });
+    for (let round = 0; round < 3; round += 1) {
+      await sleep(200);
+      await server.kill();
+      await sleep(100 * round);
+      await server.up();
+    }
+    await server.freeze();
+    await sleep(5_000);
+    server.thaw();
+    await sleep(200);
+    stop = true;
+    await Promise.all([...visitors, ...readers]);
+    await session.close();
+    page.close();
+    await server.remove();
+  });
+});
+
+function visit(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const request = http.get({ port, host: '127.0.0.1', agent: false, timeout: 20_000 }, (response) => {
+      let body = '';
+      response.on('data', (chunk: Buffer) => (body += chunk.toString()));
+      response.on('end', () => {
+        resolve(body);
+      });
+    });
+    request.on('timeout', () => request.destroy(new Error('no answer from our own page')));
+    request.on('error', reject);
+  });
+}
