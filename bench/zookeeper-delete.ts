@@ -65,8 +65,8 @@ async function main(): Promise<void> {
     },
   });
   const trees = [
-    { name: `${values.tables} tables × ${values.parts} parts`, paths: manyTables(Number(values.tables), Number(values.parts)) },
-    { name: `one table of ${values.wide} parts`, paths: manyTables(1, Number(values.wide)) },
+    { name: `${values.tables} tables × ${values.parts} parts`, paths: [...manyTables(Number(values.tables), Number(values.parts))] },
+    { name: `one table of ${values.wide} parts`, paths: [...manyTables(1, Number(values.wide))] },
   ];
   const server = await ZooKeeperServer.start();
   const session = await ZooKeeperSession.open({ connect: server.connect, root: '' });

@@ -147,8 +147,8 @@ async function follow(session: Session, spec: MigrationSpec, options: StartOptio
   setExit(await refusedOr(session, spec.id, EXIT.DONE));
 }
 
-function linkTo({ address, namespace }: Session, { id, runId }: MigrationDescription): string {
-  return webUiLink({ address, namespace }, id, runId);
+function linkTo(session: Session, { id, runId }: MigrationDescription): string {
+  return webUiLink(session, id, runId);
 }
 
 const LOOK_EVERY_MS = 400;

@@ -45,6 +45,8 @@ export interface StackOptions {
    * role too, for the engine knows one user and the hosts choose its role. @default none
    */
   users?: readonly StackUser[];
+  /** Make it the default for `--dir` afterwards. @default true */
+  remember?: boolean;
   progress?: Progress;
 }
 
@@ -74,7 +76,7 @@ export async function stackUp(options: StackOptions): Promise<StackDescription> 
     }
     const settings = known ?? (await makeStack(dir, options));
     await startAll(dir, settings, progress);
-    rememberStack(dir);
+    if (options.remember !== false) rememberStack(dir);
     return describeStack(dir, settings);
   });
 }

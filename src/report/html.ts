@@ -1,40 +1,44 @@
 /** The report: one HTML page that loads nothing, with every name escaped. Pure. */
 import type { Finding } from '../domain/summary';
 import { activityMs, type PhaseStatistics, type ReportData, type ReportTable, TIMED_PHASES } from './report-data';
-import { html, SafeHtml } from './safe-html';
+import { markup, SafeHtml } from './safe-html';
 import { STYLE } from './style';
 import { timeline } from './timeline';
 import { between, duration } from './words';
 
 export function renderReport(data: ReportData): string {
-  const page = html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
-        <meta name="viewport" content="width=device-width" />
-        <title>${data.id}: ${data.outcome}</title>
-        <style>
-          ${new SafeHtml(STYLE)}
-        </style>
-      </head>
-      <body>
-        ${heading(data)}
-        <h2>Timeline</h2>
-        ${timeline(data)} ${legend()} ${section('Phases', phaseTable(data))} ${section('Who did what', decisionTable(data))}
-        ${section('Failures and retries', failureTable(data))} ${section('Refusals', findingTable(data.refusals))}
-        ${section('Warnings', findingTable(data.warnings))} ${section('Restarts', restartTable(data))}
-        ${section(`Tables (${String(data.tables.length)})`, tableTable(data))} ${section('Runs', runTable(data))}
-      </body>
-    </html>`;
+  const page = markup`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<title>${data.id}: ${data.outcome}</title>
+<style>${new SafeHtml(STYLE)}</style>
+</head>
+<body>
+${heading(data)}
+<h2>Timeline</h2>
+${timeline(data)}
+${legend()}
+${section('Phases', phaseTable(data))}
+${section('Who did what', decisionTable(data))}
+${section('Failures and retries', failureTable(data))}
+${section('Refusals', findingTable(data.refusals))}
+${section('Warnings', findingTable(data.warnings))}
+${section('Restarts', restartTable(data))}
+${section(`Tables (${String(data.tables.length)})`, tableTable(data))}
+${section('Runs', runTable(data))}
+</body>
+</html>`;
   return `${page.text}\n`;
 }
 
 function section(title: string, body: SafeHtml | undefined): SafeHtml | undefined {
   return body === undefined
     ? undefined
-    : html`<h2>${title}</h2>
-        ${body}`;
+    : markup`<h2>${title}</h2>
+${body}`;
 }
 
 function heading(data: ReportData): SafeHtml {
@@ -48,29 +52,17 @@ function heading(data: ReportData): SafeHtml {
     ['parts on all replicas', data.totals.parts.toLocaleString('en')],
     ...Object.entries(data.counts).map(([status, count]) => [status, String(count)] as const),
   ];
-  return html`<h1>${data.id} <span class="outcome ${data.outcome}">${data.outcome}</span>${data.executed ? '' : ' (dry run)'}</h1>
-    ${why === undefined ? undefined : html`<p class="why">${why}</p>`}
-    <dl>
-      ${facts.map(
-        ([name, value]) =>
-          html`<div>
-            <dt>${name}</dt>
-            <dd>${value}</dd>
-          </div>`,
-      )}
-    </dl>
-    ${data.skipped.length === 0 ? undefined : html`<p>Left out on purpose: ${data.skipped.map((glob) => html`<code>${glob}</code> `)}</p>`}
-    ${data.gone === undefined ? undefined : html`<p class="why">Run ${data.gone} is past the namespace's retention: what only it told is missing here.</p>`}
-    <p class="small">
-      Made ${data.generated} by ch-zk-migrate from the history of run <code>${data.runId}</code>: <a href="${data.ui}">Temporal's Web UI</a>
-    </p>`;
+  return markup`<h1>${data.id} <span class="outcome ${data.outcome}">${data.outcome}</span>${data.executed ? '' : ' (dry run)'}</h1>
+${why === undefined ? undefined : markup`<p class="why">${why}</p>`}
+<dl>${facts.map(([name, value]) => markup`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+${data.skipped.length === 0 ? undefined : markup`<p>Left out on purpose: ${data.skipped.map((glob) => markup`<code>${glob}</code> `)}</p>`}
+${data.gone === undefined ? undefined : markup`<p class="why">Run ${data.gone} is past the namespace's retention: what only it told is missing here.</p>`}
+<p class="small">Made ${data.generated} by ch-zk-migrate from the history of run <code>${data.runId}</code>: <a href="${data.ui}">Temporal's Web UI</a></p>`;
 }
 
 function legend(): SafeHtml {
   const phases = ['preflight', ...TIMED_PHASES, 'finish'];
-  return html`<p class="legend">
-    ${phases.map((phase) => html`<span><i class="${phase}"></i>${phase}</span> `)}<span>| decision</span> <span>● failure</span>
-  </p>`;
+  return markup`<p class="legend">${phases.map((phase) => markup`<span><i class="${phase}"></i>${phase}</span> `)}<span>| decision</span> <span>● failure</span></p>`;
 }
 
 function phaseTable(data: ReportData): SafeHtml | undefined {
@@ -191,19 +183,7 @@ function runTable({ runs }: ReportData): SafeHtml | undefined {
 
 function grid(head: readonly string[], rows: readonly (readonly string[])[]): SafeHtml | undefined {
   if (rows.length === 0) return undefined;
-  return html`<table>
-    <thead>
-      <tr>
-        ${head.map((cell) => html`<th>${cell}</th>`)}
-      </tr>
-    </thead>
-    <tbody>
-      ${rows.map(
-        (row) =>
-          html`<tr>
-            ${row.map((cell) => html`<td>${cell}</td>`)}
-          </tr> `,
-      )}
-    </tbody>
-  </table>`;
+  const row = (cells: readonly string[]) => markup`<tr>${cells.map((cell) => markup`<td>${cell}</td>`)}</tr>\n`;
+  return markup`<table><thead><tr>${head.map((cell) => markup`<th>${cell}</th>`)}</tr></thead><tbody>
+${rows.map(row)}</tbody></table>`;
 }

@@ -1,4 +1,4 @@
-/** HTML that is known to be escaped: only {@link html} makes it. */
+/** HTML that is known to be escaped: only {@link markup} makes it. */
 export class SafeHtml {
   constructor(readonly text: string) {}
 }
@@ -6,7 +6,7 @@ export class SafeHtml {
 export type HtmlValue = SafeHtml | string | number | undefined | readonly HtmlValue[];
 
 /** A template whose values are escaped, unless they are {@link SafeHtml} already; lists are joined, `undefined` is nothing. */
-export function html(parts: TemplateStringsArray, ...values: readonly HtmlValue[]): SafeHtml {
+export function markup(parts: TemplateStringsArray, ...values: readonly HtmlValue[]): SafeHtml {
   return new SafeHtml(parts.map((part, index) => part + (index < values.length ? render(values[index]) : '')).join(''));
 }
 

@@ -1,6 +1,6 @@
 /** The report's timeline as inline SVG: a lane for the phases, one a host, marks for messages and failures. Pure. */
 import type { ReportData } from './report-data';
-import { html, SafeHtml } from './safe-html';
+import { markup, SafeHtml } from './safe-html';
 import { duration } from './words';
 
 const WIDTH = 1100;
@@ -24,10 +24,12 @@ export function timeline(data: ReportData): SafeHtml {
   const scale = scaleOf(data);
   const hosts = hostNames(data);
   const height = LANE * (hosts.length + 1) + 40;
-  return html`<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="timeline">
-    ${axis(scale, height)} ${lane('phases', 0, phaseBars(data, scale))}
-    ${hosts.map((host, index) => lane(host, index + 1, hostBars(data, host, scale, index + 1)))} ${marks(data, scale, height)}
-  </svg>`;
+  return markup`<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="timeline">
+${axis(scale, height)}
+${lane('phases', 0, phaseBars(data, scale))}
+${hosts.map((host, index) => lane(host, index + 1, hostBars(data, host, scale, index + 1)))}
+${marks(data, scale, height)}
+</svg>`;
 }
 
 function scaleOf(data: ReportData): Scale {
@@ -39,18 +41,14 @@ function scaleOf(data: ReportData): Scale {
 function axis({ from, to, x }: Scale, height: number): SafeHtml[] {
   return Array.from({ length: TICKS + 1 }, (_, index) => {
     const at = from + ((to - from) * index) / TICKS;
-    return html`<line class="grid" x1="${x(at)}" y1="0" x2="${x(at)}" y2="${height - 30}" /><text
-        class="tick"
-        x="${x(at)}"
-        y="${height - 12}"
-        >${index === 0 ? '0' : duration(at - from)}</text
-      >`;
+    const label = index === 0 ? '0' : duration(at - from);
+    return markup`<line class="grid" x1="${x(at)}" y1="0" x2="${x(at)}" y2="${height - 30}"/><text class="tick" x="${x(at)}" y="${height - 12}">${label}</text>`;
   });
 }
 
 function lane(label: string, row: number, bars: readonly SafeHtml[]): SafeHtml {
   const short = label.length > 18 ? `${label.slice(0, 17)}…` : label;
-  return html`<g><title>${label}</title><text class="lane" x="${LABEL - 10}" y="${row * LANE + 18}">${short}</text>${bars}</g>`;
+  return markup`<g><title>${label}</title><text class="lane" x="${LABEL - 10}" y="${row * LANE + 18}">${short}</text>${bars}</g>`;
 }
 
 function phaseBars(data: ReportData, scale: Scale): SafeHtml[] {
@@ -65,7 +63,9 @@ function hostBars(data: ReportData, host: string, scale: Scale, row: number): Sa
   for (const activity of data.activities) {
     if (activity.phase === undefined || !touches(activity, host)) continue;
     const span = { from: Date.parse(activity.started ?? activity.scheduled), to: Date.parse(activity.ended) };
-    byPhase.set(activity.phase, [...(byPhase.get(activity.phase) ?? []), span]);
+    const spans = byPhase.get(activity.phase);
+    if (spans === undefined) byPhase.set(activity.phase, [span]);
+    else spans.push(span);
   }
   const pixel = (scale.to - scale.from) / (WIDTH - LABEL);
   return [...byPhase].flatMap(([phase, spans]) => merge(spans, pixel).map((span) => rect(scale, span, row, phase, `${host} ${phase}`)));
@@ -88,7 +88,7 @@ function merge(spans: readonly Span[], gap: number): Span[] {
 
 function rect({ x }: Scale, { from, to }: Span, row: number, phase: string, title: string): SafeHtml {
   const width = Math.max(1, round(x(to) - x(from)));
-  return html`<rect class="${phase}" x="${x(from)}" y="${row * LANE + 4}" width="${width}" height="${LANE - 8}"
+  return markup`<rect class="${phase}" x="${x(from)}" y="${row * LANE + 4}" width="${width}" height="${LANE - 8}"
     ><title>${title}</title></rect
   >`;
 }
@@ -96,7 +96,7 @@ function rect({ x }: Scale, { from, to }: Span, row: number, phase: string, titl
 function marks(data: ReportData, { x }: Scale, height: number): SafeHtml[] {
   const decisions = data.decisions.map(
     ({ at, what, by }) =>
-      html`<line class="decision" x1="${x(Date.parse(at))}" y1="0" x2="${x(Date.parse(at))}" y2="${height - 30}"
+      markup`<line class="decision" x1="${x(Date.parse(at))}" y1="0" x2="${x(Date.parse(at))}" y2="${height - 30}"
         ><title>${what}${by === undefined ? '' : ` by ${by}`}</title></line
       >`,
   );
@@ -104,7 +104,7 @@ function marks(data: ReportData, { x }: Scale, height: number): SafeHtml[] {
     .filter((failure) => failure.final)
     .map(
       ({ at, where, code }) =>
-        html`<circle class="failure" cx="${x(Date.parse(at))}" cy="${height - 34}" r="4"><title>${where}: ${code}</title></circle>`,
+        markup`<circle class="failure" cx="${x(Date.parse(at))}" cy="${height - 34}" r="4"><title>${where}: ${code}</title></circle>`,
     );
   return [...decisions, ...failures];
 }

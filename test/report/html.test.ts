@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 
 import { renderReport } from '../../src/report/html';
 import { reportData } from '../../src/report/report-data';
-import { escapeHtml, html } from '../../src/report/safe-html';
+import { escapeHtml, markup } from '../../src/report/safe-html';
 import { entry, LATER, Story, TIME } from '../history/facts';
 import { summary } from './summaries';
 
@@ -40,7 +40,9 @@ function page(): string {
   return renderReport(reportData(view, { ui: `http://ui/${HOSTILE}`, now: new Date(LATER) }));
 }
 
-describe('report', () => {
+describe('report', function () {
+  this.timeout(60_000);
+
   it('no name, message or reason becomes markup, wherever it stands', () => {
     const text = page();
     assert.doesNotMatch(text, /<script/);
@@ -76,6 +78,6 @@ describe('report', () => {
 
   it('what cannot be seen is shown: names that differ look different', () => {
     assert.equal(escapeHtml('a\u200bb\u202e\ud800\u0000'), 'a\\u{200b}b\\u{202e}\\u{d800}\\u{0}');
-    assert.equal(html`<i>${['<', undefined, 1, html`<b></b>`]}</i>`.text, '<i>&lt;1<b></b></i>');
+    assert.equal(markup`<i>${['<', undefined, 1, markup`<b></b>`]}</i>`.text, '<i>&lt;1<b></b></i>');
   });
 });

@@ -93,7 +93,9 @@ const HOSTILE = [
   'a'.repeat(5000),
 ];
 
-describe('status file', () => {
+describe('status file', function () {
+  this.timeout(60_000);
+
   it('has the keys in the order of the documentation, an entry a replica, and a comment with migration, phase and time', () => {
     const text = renderStatusFile(HEADER, [record({ error: 'HELD: by another' })]);
     assert.match(
@@ -151,7 +153,9 @@ describe('status file', () => {
   });
 });
 
-describe('writing the status file', () => {
+describe('writing the status file', function () {
+  this.timeout(60_000);
+
   let folder: string;
 
   beforeEach(async () => {

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+
+import { parse } from 'yaml';
+
+import { Ground, pause, someTables } from '../support/stack';
+
+const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
+
+/** DETACH and RESTORE statements that were sent more than once. */
+function repeated(statements: readonly { host: string; text: string }[]): string[] {
+  const seen = new Map<string, number>();
+  for (const { host, text } of statements) seen.set(`${host} ${text}`, (seen.get(`${host} ${text}`) ?? 0) + 1);
+  return [...seen].filter(([, times]) => times > 1).map(([statement]) => statement);
+}
+
+describe('a whole migration to a new root, on two replicas', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+
+  beforeEach(async () => {
+    ground = await Ground.on('whole');
+    await ground.seed(someTables(ground.database));
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  it('ends with every row where it was, every replica RESTORED, and the same in status file, export and status', async () => {
+    const before = await ground.oracle();
+    const marks = ground.marks();
+    const done = await ground.cli('start', ground.spec(), '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
+    assert.deepEqual(await ground.oracle(), before);
+    const status = await ground.json<{ counts: Record<string, number>; replicas: { status: string }[] }>('status', ground.id, '--tables');
+    assert.equal(status.counts['RESTORED'], 24);
+    assert.ok(status.replicas.length === 24 && status.replicas.every((replica) => replica.status === 'RESTORED'));
+    const mirrored = parse(readFileSync(ground.statusFile, 'utf8')) as Record<string, unknown>[];
+    const exported = parse((await ground.cli('export', ground.id)).stdout) as Record<string, unknown>[];
+    assert.deepEqual(exported, mirrored);
+    assert.equal(mirrored.length, 24);
+    assert.ok(mirrored.every((entry) => entry['status'] === 'RESTORED' && entry['old_metadata'] === 'deleted'));
+    assert.deepEqual(repeated(ground.statements(marks, SENT)), []);
+    const again = await ground.cli('start', ground.spec(), '--execute', '--json');
+    assert.equal(again.code, 1);
+    assert.match(again.stdout, /ALREADY_COMPLETED/u);
+  });
+
+  for (const phase of ['detach', 'clean', 'restart', 'restore'] as const) {
+    it(`completes when the worker is killed with -9 in ${phase}, and repeats nothing that was done`, async () => {
+      const before = await ground.oracle();
+      const marks = ground.marks();
+      const first = ground.worker();
+      const started = await ground.cli('start', ground.spec((spec) => (spec['parallel'] = { detach: 1, clean: 1, restore: 1 })), '--execute', '--json');
+      assert.equal(started.code, 0, started.stdout + started.stderr);
+      await ground.until((status) => status.phase === phase, `phase ${phase}`);
+      first.kill('SIGKILL');
+      await first;
+      ground.worker();
+      const ended = await ground.until((status) => status.outcome !== 'running', 'the end', 200_000);
+      assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
+      assert.deepEqual(await ground.oracle(), before);
+      assert.deepEqual(repeated(ground.statements(marks, SENT)), []);
+    });
+  }
+
+  it('pauses inside a phase, starts nothing while it is paused, and goes on when it is resumed', async () => {
+    const before = await ground.oracle();
+    ground.worker();
+    await ground.cli('start', ground.spec((spec) => (spec['parallel'] = { detach: 1, clean: 1, restore: 1 })), '--execute');
+    await ground.until(({ phase }) => phase === 'restore', 'phase restore');
+    const paused = await ground.cli('pause', ground.id, '--reason', 'lunch');
+    assert.equal(paused.code, 0, paused.stderr);
+    const waiting = await ground.until((status) => status.waitingFor?.reason.startsWith('paused') === true, 'paused, nothing in flight');
+    assert.match(waiting.waitingFor?.reason ?? '', /lunch/u);
+    const marks = ground.marks();
+    await pause(3_000);
+    assert.deepEqual(ground.statements(marks, SENT), []);
+    assert.equal((await ground.cli('status', ground.id)).code, 4);
+    await ground.cli('resume', ground.id);
+    const ended = await ground.until((status) => status.outcome !== 'running' && status.outcome !== 'waiting', 'the end');
+    assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('stops at each gate until it is approved', async () => {
+    const before = await ground.oracle();
+    ground.worker();
+    const spec = ground.spec((document) => (document['pauseBefore'] = ['clean', 'restore']));
+    assert.equal((await ground.cli('start', spec, '--execute', '--watch')).code, 4);
+    const atClean = await ground.status();
+    assert.equal(atClean.waitingFor?.gate, 'clean');
+    assert.equal((await ground.cli('approve', ground.id, 'clean')).code, 0);
+    const atRestore = await ground.until((status) => status.waitingFor?.gate === 'restore', 'the gate before restore');
+    assert.equal(atRestore.counts.ZK_CLEANED, 24);
+    assert.equal((await ground.cli('approve', ground.id, 'restore')).code, 0);
+    assert.equal((await ground.cli('watch', ground.id)).code, 0);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+});

@@ -1,0 +1,299 @@
+/**
+ * One embedded stack for a whole test run, made when the first test asks for it and taken down at the end. Tests run one after the other;
+ * each has its own migration id, databases and ZooKeeper root, and drops its databases when it is done.
+ */
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickhouse/client';
+import { execa } from 'execa';
+import { stringify } from 'yaml';
+
+import { quoteIdentifier, quoteTable } from '../../src/clickhouse/sql';
+import { type SeedTable, seedTables } from '../../src/dev/seed';
+import { restartHost, type StackDescription, stackDown, stackStatus, stackUp } from '../../src/dev/stack';
+import type { MigrationSummary } from '../../src/domain/summary';
+
+export const CLI = resolve(__dirname, '../../src/cli.js');
+
+let made: Promise<StackDescription> | undefined;
+let directory: string | undefined;
+
+/** The run's stack: two shards of two replicas. */
+export async function stack(): Promise<StackDescription> {
+  made ??= (async () => {
+    directory = mkdtempSync(join(tmpdir(), 'ch-zk-migrate-test-'));
+    return stackUp({ dir: join(directory, 'stack'), hosts: 4, replicas: 2, zkRoot: '/start' });
+  })();
+  await made;
+  return stackStatus(join(directory ?? '', 'stack'));
+}
+
+/** Ends the stack, when there is one. */
+export async function endStack(): Promise<void> {
+  if (made === undefined) return;
+  const { dir } = await made;
+  await stackDown(dir);
+  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+}
+
+export function client(url: string): ClickHouseClient {
+  return createClient({ url, username: 'default', log: { level: ClickHouseLogLevel.OFF }, request_timeout: 120_000 });
+}
+
+export async function sql<T = Record<string, unknown>>(url: string, query: string): Promise<T[]> {
+  const one = client(url);
+  try {
+    return await (await one.query({ query, format: 'JSONEachRow' })).json<T>();
+  } finally {
+    await one.close();
+  }
+}
+
+export async function run(url: string, ...statements: string[]): Promise<void> {
+  const one = client(url);
+  try {
+    for (const query of statements) await one.command({ query });
+  } finally {
+    await one.close();
+  }
+}
+
+let counter = 0;
+
+/** Names of one test's own, hostile on purpose where asked. */
+export function unique(word: string): string {
+  counter += 1;
+  return `${word}_${process.pid}_${counter}`;
+}
+
+/** One test's ground: its hosts, its tables, its folder, its spec. */
+export class Ground {
+  readonly id: string;
+  readonly database: string;
+  readonly dir: string;
+  readonly root: string;
+  private readonly processes: Child[] = [];
+
+  private constructor(
+    readonly up: StackDescription,
+    readonly hosts: StackDescription['hosts'],
+    word: string,
+    readonly from: string,
+  ) {
+    this.id = unique(word);
+    this.database = `db ${this.id}`;
+    this.root = `/root-${this.id}`;
+    this.dir = mkdtempSync(join(directory ?? tmpdir(), `${word}-`));
+  }
+
+  /** The two hosts of the shard, on one root with nothing replicated left on them from other tests. */
+  static async on(word: string, shards: readonly number[] = [1]): Promise<Ground> {
+    let up = await stack();
+    if (!up.running) up = await stackUp({ dir: up.dir });
+    const hosts = up.hosts.filter(({ shard }) => shards.includes(shard));
+    const [first] = hosts;
+    if (first === undefined) throw new Error('no such shard');
+    for (const host of hosts) {
+      if (host.zkRoot !== first.zkRoot) await restartHost(up.dir, host.name, { zkRoot: first.zkRoot });
+      await dropAll(host.url);
+    }
+    return new Ground(up, hosts, word, first.zkRoot);
+  }
+
+  get firstHost(): StackDescription['hosts'][number] {
+    const [first] = this.hosts;
+    if (first === undefined) throw new Error('no host');
+    return first;
+  }
+
+  hostsOfShard(shard: number): StackDescription['hosts'] {
+    return this.hosts.filter((host) => host.shard === shard);
+  }
+
+  /** Tables on every shard of the ground. */
+  async seed(tables: readonly SeedTable[]): Promise<void> {
+    for (const shard of new Set(this.hosts.map((host) => host.shard))) await seedTables(this.hostsOfShard(shard), tables);
+  }
+
+  /** A spec file; `change` edits the document before it is written. */
+  spec(change: (document: SpecDocument) => void = () => undefined): string {
+    const document: SpecDocument = {
+      id: this.id,
+      clickhouse: {
+        user: 'default',
+        hosts: this.hosts.map(({ name, url }) => ({ name, url })),
+        restart: { command: [process.execPath, CLI, 'dev', 'restart-host', '{host}', '--zk-root', this.root, '--dir', this.up.dir], wave: 4 },
+      },
+      zookeeper: { connect: this.up.zookeeper.connect, root: this.from, after: { root: this.root } },
+      tables: {},
+      statusFile: join(this.dir, 'status.yaml'),
+    };
+    change(document);
+    const file = join(this.dir, 'spec.yaml');
+    writeFileSync(file, stringify(document));
+    return file;
+  }
+
+  get statusFile(): string {
+    return join(this.dir, 'status.yaml');
+  }
+
+  get env(): Record<string, string> {
+    return { TEMPORAL_ADDRESS: this.up.temporal.address, TEMPORAL_UI_ADDRESS: this.up.temporal.ui };
+  }
+
+  /** Runs the command line to its end. */
+  async cli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+    const result = await execa(process.execPath, [CLI, ...args], {
+      env: this.env, reject: false, stdin: 'ignore', timeout: 300_000, cwd: this.dir, maxBuffer: 512 * 1024 * 1024,
+    });
+    return { code: result.exitCode ?? -1, stdout: result.stdout, stderr: result.stderr };
+  }
+
+  async json<T>(...args: string[]): Promise<T> {
+    const { stdout, stderr } = await this.cli(...args, '--json');
+    try {
+      return JSON.parse(stdout) as T;
+    } catch (error) {
+      throw new Error(`no JSON from ${args.join(' ')}: ${stdout}\n${stderr}`, { cause: error });
+    }
+  }
+
+  async status(): Promise<StatusDocument> {
+    return this.json<StatusDocument>('status', this.id);
+  }
+
+  /** Starts a worker of its own; `kill('SIGKILL')` ends it as a power cut does. */
+  worker(): Child {
+    const child = execa(process.execPath, [CLI, 'worker'], { env: this.env, reject: false, stdin: 'ignore', cwd: this.dir, all: true });
+    this.processes.push(child);
+    return child;
+  }
+
+  /** Waits until the status is as wanted. */
+  async until(wanted: (status: StatusDocument) => boolean, what: string, withinMs = 120_000): Promise<StatusDocument> {
+    const end = Date.now() + withinMs;
+    for (;;) {
+      const status = await this.status();
+      if (wanted(status)) return status;
+      if (Date.now() > end) throw new Error(`not seen: ${what}; ${JSON.stringify(status, undefined, 1).slice(0, 4_000)}`);
+      await pause(200);
+    }
+  }
+
+  async end(): Promise<void> {
+    for (const child of this.processes) child.kill('SIGKILL');
+    await Promise.allSettled(this.processes);
+    const up = await stackUp({ dir: this.up.dir });
+    for (const host of up.hosts.filter(({ name }) => this.hosts.some((mine) => mine.name === name))) await dropAll(host.url);
+  }
+
+  /** Every table's rows and an order-free checksum of its data, by plain queries: what the program says plays no part. */
+  async oracle(): Promise<Record<string, string>> {
+    const seen: Record<string, string> = {};
+    for (const host of this.hosts) {
+      for (const { database, table } of await userTables(host.url)) {
+        const [row] = await sql<{ n: string; h: string }>(
+          host.url,
+          `SELECT toString(count()) AS n, toString(sum(cityHash64(*))) AS h FROM ${quoteTable({ database, table })}`,
+        );
+        seen[`${host.name} ${database}.${table}`] = `${row?.n ?? '?'} rows, ${row?.h ?? '?'}`;
+      }
+    }
+    return seen;
+  }
+
+  /** Statements that hosts ran since `marks`, whose text matches. */
+  statements(marks: Readonly<Record<string, number>>, pattern: RegExp): { host: string; text: string }[] {
+    return this.hosts.flatMap((host) =>
+      readFileSync(host.statementLog)
+        .subarray(marks[host.name] ?? 0)
+        .toString()
+        .split('\n')
+        .flatMap((line) => {
+          if (line === '') return [];
+          const { text } = JSON.parse(line) as { text?: string };
+          return text !== undefined && pattern.test(text) ? [{ host: host.name, text }] : [];
+        }),
+    );
+  }
+
+  /** Where the statement logs end now. */
+  marks(): Record<string, number> {
+    return Object.fromEntries(this.hosts.map((host) => [host.name, statSync(host.statementLog).size]));
+  }
+}
+
+export interface SpecDocument {
+  id: string;
+  clickhouse: {
+    user: string;
+    passwordEnv?: string;
+    hosts: Record<string, unknown>[];
+    restart: Record<string, unknown>;
+  };
+  zookeeper: Record<string, unknown>;
+  tables: Record<string, unknown>;
+  statusFile: string;
+  [key: string]: unknown;
+}
+
+export type StatusDocument = Pick<MigrationSummary, 'id' | 'phase' | 'outcome' | 'waitingFor' | 'counts' | 'failures' | 'phases'> & {
+  runId: string;
+  replicas?: { host: string; db: string; table: string; status: string; error?: string }[];
+};
+
+export async function userTables(url: string): Promise<{ database: string; table: string }[]> {
+  return sql(
+    url,
+    `SELECT database, name AS table FROM system.tables WHERE database NOT IN ('system', 'INFORMATION_SCHEMA', 'information_schema', '_ch_zk_migrate')
+     ORDER BY database, table`,
+  );
+}
+
+async function dropAll(url: string): Promise<void> {
+  const rows = await sql<{ name: string }>(
+    url,
+    "SELECT name FROM system.databases WHERE name NOT IN ('system', 'default', 'INFORMATION_SCHEMA', 'information_schema')",
+  );
+  for (const { name } of rows) await run(url, `DROP DATABASE IF EXISTS ${quoteIdentifier(name)} SYNC`);
+}
+
+export async function pause(ms: number): Promise<void> {
+  await new Promise((done) => setTimeout(done, ms));
+}
+
+/** Small tables with many shapes: partitions, one with many parts, equal parts, an empty one, hostile names. */
+export function someTables(database: string, count = 8): SeedTable[] {
+  const plain = Array.from({ length: count }, (_, i): SeedTable => ({
+    database,
+    name: `t${i}`,
+    columns: 'day Date, user UInt32, note String',
+    partitionBy: 'toYYYYMM(day)',
+    orderBy: '(user, day)',
+    data: [0, 1].map((half) => ({
+      select: `SELECT toDate('2024-01-01') + number % 90, cityHash64(${i}, ${half}, number) % 1000, concat('n', toString(number)) FROM numbers(${100 + i * 7})`,
+    })),
+  }));
+  return [
+    ...plain,
+    {
+      database, name: 'many parts', columns: 'day Date, user UInt32', partitionBy: 'day', orderBy: 'user',
+      data: [{ select: "SELECT toDate('2024-01-01') + number % 60, number FROM numbers(600)" }],
+    },
+    { database, name: 'empty', columns: 'day Date', orderBy: 'day', data: [] },
+    {
+      database, name: "it's `odd` \"here\"", columns: 'p UInt8, x UInt64', partitionBy: 'p', orderBy: 'x',
+      data: Array.from({ length: 3 }, () => ({ select: 'SELECT 1, number FROM numbers(5)' })),
+    },
+    { database, name: 'таблица 表', columns: 'x UInt64', orderBy: 'x', data: [{ select: 'SELECT number FROM numbers(17)' }] },
+  ];
+}
+
+/** A process that a test started. */
+export interface Child extends PromiseLike<unknown> {
+  readonly pid?: number | undefined;
+  kill(signal: NodeJS.Signals): boolean;
+}
