@@ -73,6 +73,13 @@ async function main(): Promise<void> {
   const ways = [ours(session, Number(values['in-flight'])), ...(await zkCli(server.connect)), ...(await kazoo(server.connect))];
   const machine = `${os.cpus().length} × ${os.cpus()[0]?.model ?? 'CPU'}, load ${os.loadavg()[0]?.toFixed(1) ?? '?'}, Node ${process.version}`;
   const results: Result[] = [];
+  // An exit ends the server too.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      process.stderr.write(`stopped by ${signal}\n`);
+      process.exit(1);
+    });
+  }
   try {
     await warmUp(session);
     for (const tree of trees) {

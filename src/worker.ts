@@ -57,7 +57,7 @@ export async function startWorker(choices: WorkerChoices): Promise<MigrationWork
     ...(address === undefined ? {} : { address }),
     ...(tls === undefined || tls === null ? {} : { tls }),
     ...(typeof apiKey === 'string' ? { apiKey } : {}),
-    ...(metadata === undefined ? {} : { metadata: metadata as Record<string, string> }),
+    ...(metadata === undefined ? {} : { metadata }),
   });
   const connections = new Connections(choices.env);
   const worker = await Worker.create({

@@ -1,4 +1,4 @@
-import { ApplicationFailure, Context } from '@temporalio/activity';
+import { ApplicationFailure, type Context } from '@temporalio/activity';
 
 import { serverWords } from '../clickhouse/errors';
 import { MigrationError, UNKNOWN_FAILURE_ATTEMPTS } from '../domain/failure';

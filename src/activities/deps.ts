@@ -97,6 +97,8 @@ export interface Progress {
   readonly doing: string;
   /** Set while somebody outside has to do something, in words. */
   readonly waiting?: string;
+  /** What is waited for, when it comes by itself. */
+  readonly waitingFor?: string;
   readonly done?: number;
   readonly total?: number;
 }

@@ -117,8 +117,7 @@ async function checkDetachedParts(host: InspectedHost, found: Findings): Promise
 }
 
 /** Until the run carries their locks, zero-copy tables are refused: RESTORE meets the old locks and leaves every part in `detached/`. */
-async function checkZeroCopy(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
-  void spec;
+async function checkZeroCopy(_spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
   if (!(await hasTable(host, 'merge_tree_settings'))) return;
   const rows = await host.server.select<{ value: string }>(
     "SELECT value FROM system.merge_tree_settings WHERE name = 'allow_remote_fs_zero_copy_replication'",

@@ -125,6 +125,37 @@ export async function compareParts(
   };
 }
 
+/**
+ * Compares a replica's active parts with a saved manifest, as {@link compareParts} does, and lists the names of the active ones, parts
+ * without rows included: one query for both.
+ */
+export async function compareWithBaseline(
+  host: ClickHouseHost,
+  migration: string,
+  replica: ReplicaRef,
+  take: string,
+): Promise<{ difference: ManifestDifference; names: readonly string[] }> {
+  const rows = await host.select<Record<'mp' | 'mr' | 'ep' | 'er', string> & { names: string[] }>(
+    `SELECT sumIf(n, n > 0 AND rows > 0) AS mp, sumIf(n * toInt64(rows), n > 0) AS mr, -sumIf(n, n < 0 AND rows > 0) AS ep,
+       -sumIf(n * toInt64(rows), n < 0) AS er, groupArrayArray(active) AS names
+     FROM (SELECT partition_id, rows, hash, sum(toInt64(weight)) AS n, groupArrayIf(name, weight = -1) AS active
+       FROM (SELECT name, partition_id, rows, hash_of_all_files AS hash, 1 AS weight FROM ${STORE_DATABASE}.manifests
+           WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND take = {take:String}
+         UNION ALL SELECT name, partition_id, rows, hash_of_all_files, -1 FROM system.parts
+           WHERE active AND database = {database:String} AND table = {table:String})
+       GROUP BY partition_id, rows, hash)`,
+    {
+      params: { migration, database: replica.database, table: replica.table, take },
+      doing: `comparing the parts of ${replica.database}.${replica.table}`,
+      timeoutMs: 300_000,
+    },
+  );
+  const row = rows[0];
+  if (row === undefined) throw new MigrationError('INVARIANT', 'a comparison of parts without an answer');
+  const difference = { missingParts: Number(row.mp), missingRows: Number(row.mr), extraParts: Number(row.ep), extraRows: Number(row.er) };
+  return { difference, names: row.names };
+}
+
 /** Whether a statement with this id still runs on the server. */
 export async function isRunning(host: ClickHouseHost, queryId: string): Promise<boolean> {
   const rows = await host.select<{ n: string }>(

@@ -140,7 +140,7 @@ async function runCommand(host: string, what: string, command: readonly string[]
   report({ doing: `${what}: ${command.join(' ')}` });
   const result = await execa(file, args, { reject: false, timeout: timeoutMs, stdin: 'ignore', all: true, forceKillAfterDelay: 5_000, detached: true });
   if (!result.failed) return;
-  const output = (result.all ?? '').trim().slice(-COMMAND_OUTPUT_SHOWN);
+  const output = ((result.all as string | undefined) ?? '').trim().slice(-COMMAND_OUTPUT_SHOWN);
   const how = result.timedOut ? `did not end in ${timeoutMs} ms` : (result.shortMessage ?? `ended with ${String(result.exitCode)}`);
   throw new MigrationError('RESTART_FAILED', `${host}: the ${what} command failed: ${how}${output === '' ? '' : `\n${output}`}`);
 }

@@ -8,9 +8,10 @@ import { type Connections, ensembleOf, report, sleep, stopIfCancelled } from './
 import { updateOf } from './detach';
 import { ensureAttached } from './attach';
 import { collisionsInDetached, repairParts } from './repair';
-import { compareParts, lookAtReplica, waitWhileRunning } from './look';
+import { compareWithBaseline, lookAtReplica, waitWhileRunning } from './look';
 import { proveByRows, proveAgainstFirst } from './proof';
 import { send, statementId } from './statement';
+import type { ZooKeeperSession } from '../zookeeper/session';
 import type { ReplicaOutcome, RestoreInput } from './types';
 
 /** How long a replica may stand without any progress after its RESTORE before it is said not to have caught up. */
@@ -40,13 +41,17 @@ export async function restoreReplica(connections: Connections, input: RestoreInp
   let note = await readNote(host, migration, replica);
   if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
   await ensureAttached(connections, input);
-  await waitWhileRunning(host, statementId(migration, replica, 'restore'));
-  let standing = await look(connections, input, note);
-  if (note.status === 'RESTORED' && standing.registered) return { updates: [updateOf(replica, note)] };
-  if (!standing.registered) {
-    note = await restore(connections, input, note, standing);
-    standing = await look(connections, input, note);
+  const begun = note.step !== 'baseline';
+  if (begun) {
+    // A server that was killed since started with its merges on: what they change can no longer be compared by hashes.
+    await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+    await waitWhileRunning(host, statementId(migration, replica, 'restore'));
   }
+  const registered = await isRegistered(connections, input);
+  if (note.status === 'RESTORED' && registered) return { updates: [updateOf(replica, note)] };
+  if (!registered) note = await restore(connections, input, note);
+  await untilQuiet(connections, input);
+  let standing = await look(connections, input, note);
   standing = await settle(connections, input, note, standing);
   const words: string[] = [];
   if (!isEqual(standing.difference) && standing.difference.missingParts > 0) {
@@ -63,29 +68,21 @@ export async function restoreReplica(connections: Connections, input: RestoreInp
 }
 
 /** Looks at data and registration together. */
-export async function look(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<Standing> {
+async function look(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<Standing> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
-  const zookeeper = await connections.zookeeper(
-    ensembleOf(input.host, input.zookeeper, replica.zookeeperName),
-    input.zookeeper.digestEnv,
-  );
-  const node = `${replica.zookeeperPath}/replicas/${replica.replicaName}`;
-  const [state, difference, listed, rows] = await Promise.all([
+  const { zookeeper, node } = await nodeOf(connections, input);
+  const [state, { difference, names }, listed] = await Promise.all([
     lookAtReplica(host, replica),
-    compareParts(host, migration, replica, { kind: 'manifest', take: note.baselineTake }, { kind: 'active' }),
+    compareWithBaseline(host, migration, replica, note.baselineTake),
     zookeeper.children(`${node}/parts`),
-    host.select<{ name: string }>('SELECT name FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}', {
-      params: { database: replica.database, table: replica.table },
-      doing: `listing the parts of ${replicaLabel(replica)}`,
-    }),
   ]);
-  const active = new Set(rows.map(({ name }) => name));
+  const active = new Set(names);
   const inZooKeeper = new Set(listed ?? []);
-  const unlisted = [...active].filter((name) => !inZooKeeper.has(name)).length + [...inZooKeeper].filter((name) => !active.has(name)).length;
+  const unlisted = names.filter((name) => !inZooKeeper.has(name)).length + [...inZooKeeper].filter((name) => !active.has(name)).length;
   return {
     difference,
-    registered: listed !== undefined || (await zookeeper.exists(node)) !== undefined,
+    registered: listed !== undefined,
     unlisted,
     readonly: state.readonly,
     queueSize: state.queueSize,
@@ -93,15 +90,37 @@ export async function look(connections: Connections, input: RestoreInput, note: 
   };
 }
 
+/** The replica's own node, at the place where it must be. */
+async function nodeOf(connections: Connections, { host, replica, zookeeper }: RestoreInput): Promise<{ zookeeper: ZooKeeperSession; node: string }> {
+  const session = await connections.zookeeper(ensembleOf(host, zookeeper, replica.zookeeperName), zookeeper.digestEnv);
+  return { zookeeper: session, node: `${replica.zookeeperPath}/replicas/${replica.replicaName}` };
+}
+
+async function isRegistered(connections: Connections, input: RestoreInput): Promise<boolean> {
+  const { zookeeper, node } = await nodeOf(connections, input);
+  return (await zookeeper.exists(node)) !== undefined;
+}
+
+/** A short wait, with cheap looks, until the replica is writable and its queue is empty: what is left then is for {@link settle}. */
+async function untilQuiet(connections: Connections, input: RestoreInput): Promise<void> {
+  const host = connections.host(input.host);
+  const end = Date.now() + QUIET_MS;
+  for (let pauseMs = 10; Date.now() < end; pauseMs = Math.min(pauseMs * 2, 500)) {
+    const { readonly, queueSize } = await lookAtReplica(host, input.replica);
+    if (queueSize === 0 && (!readonly || input.writable === 'report')) return;
+    report({ doing: 'becoming active', waitingFor: readonly ? 'writable' : `${queueSize} in its queue` });
+    await sleep(pauseMs);
+  }
+}
+
 async function restore(
   connections: Connections,
   input: RestoreInput,
   before: ReplicaNote,
-  standing: Standing,
 ): Promise<ReplicaNote> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
-  if (!standing.readonly) {
+  if (!(await lookAtReplica(host, replica)).readonly) {
     throw new MigrationError('REPLICA_LIVE', `${replicaLabel(replica)} is not readonly, and has no node at ${replica.zookeeperPath}`);
   }
   const collisions = await collisionsInDetached(host, replica);
@@ -129,8 +148,7 @@ async function restore(
   });
   // "Replica path is present" says nothing of the parts: what is there is looked at next (engine facts, ClickHouse issue 111628).
   if (sent.end === 'refused' && sent.code !== CODES.BAD_ARGUMENTS) throw sent.error;
-  const node = await look(connections, input, note);
-  if (!node.registered) {
+  if (!(await isRegistered(connections, input))) {
     if (sent.end === 'refused') throw new MigrationError('UNKNOWN', sent.error.message, { cause: sent.error });
     throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)}: RESTORE ended and left no node at ${replica.zookeeperPath}`);
   }
@@ -141,12 +159,10 @@ const PROGRESS_EVERY_MS = 2_000;
 
 /** Tells the true progress while RESTORE runs: parts registered in ZooKeeper against parts expected. */
 function watchProgress(connections: Connections, input: RestoreInput, note: ReplicaNote): { stop: () => void } {
-  const { replica } = input;
   const timer = setInterval(() => {
     void (async () => {
-      const ensemble = ensembleOf(input.host, input.zookeeper, replica.zookeeperName);
-      const zookeeper = await connections.zookeeper(ensemble, input.zookeeper.digestEnv);
-      const parts = await zookeeper.exists(`${replica.zookeeperPath}/replicas/${replica.replicaName}/parts`);
+      const { zookeeper, node } = await nodeOf(connections, input);
+      const parts = await zookeeper.exists(`${node}/parts`);
       report({ doing: 'RESTORE REPLICA', done: parts?.numChildren ?? 0, total: note.parts });
     })().catch(() => {
       report({ doing: 'RESTORE REPLICA; ZooKeeper does not answer the worker', total: note.parts });

@@ -163,7 +163,7 @@ function describe(error: unknown): Described {
   if (!(error instanceof Error)) return { name: 'Error', message: String(error) };
   const { cause } = error;
   if (error.name === 'ServiceError' && cause instanceof Error) return describe(cause);
-  return error as Described;
+  return error;
 }
 
 function errorDocument({ code, message, faults, next }: CliError): unknown {

@@ -104,10 +104,23 @@ function common(command: Command, example: string, dirDefault = 'by default the 
     .addHelpText('after', `\nExample:\n  $ ${example}`);
 }
 
-/** Loaded only when it is used: the embedded stack is no part of the installed package. */
+/**
+ * Loaded only when it is used: what the embedded stack needs is not installed with the package.
+ *
+ * @throws Error saying in one line how to get it
+ */
 async function load() {
-  const [stack, cache, { toStderr }] = await Promise.all([import('../dev/stack.js'), import('../dev/cache.js'), import('../dev/progress.js')]);
-  return { stack, cache, toStderr };
+  try {
+    const [stack, cache, { toStderr }] = await Promise.all([import('../dev/stack.js'), import('../dev/cache.js'), import('../dev/progress.js')]);
+    return { stack, cache, toStderr };
+  } catch (error) {
+    if (!isMissingModule(error)) throw error;
+    throw new Error('the embedded stack is not part of the installed package: clone the repository and run npm ci there', { cause: error });
+  }
+}
+
+function isMissingModule(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'MODULE_NOT_FOUND' || error.code === 'ERR_MODULE_NOT_FOUND');
 }
 
 async function loadFor(options: CommonOptions) {

@@ -1,4 +1,3 @@
-import type { Client } from '@temporalio/client';
 import { isGrpcServiceError } from '@temporalio/client';
 
 import type { MigrationDescription, TemporalConnection } from '../client';
@@ -18,6 +17,8 @@ export interface WatchOptions {
   readonly wanted?: 'completed' | 'aborted';
   /** Stays although the migration waits for somebody. @default only where a person watches */
   readonly stay?: boolean;
+  /** Prints nothing at the end. */
+  readonly quiet?: boolean;
   /** Ends the watching as Ctrl-C does; without it, Ctrl-C is listened to. */
   readonly interrupt?: AbortSignal;
 }
@@ -41,13 +42,13 @@ const WAITING_SETTLED_MS = 1500;
  */
 export async function watchMigration(connection: WatchConnection, id: string, options: WatchOptions = {}): Promise<ExitCode> {
   const interrupt = listenForInterrupt(options.interrupt);
-  const live = process.stderr.isTTY === true && options.json !== true;
+  const live = process.stderr.isTTY && options.json !== true;
   const screen = live ? await liveScreen() : lineScreen();
   try {
     const last = await follow(connection, id, screen, { stay: live || options.stay === true, signal: interrupt.signal });
     screen.end();
     if (last === 'interrupted') return leave(id);
-    printEnd(connection, last, options);
+    if (options.quiet !== true) printEnd(connection, last, options);
     return exitFor(last, options.wanted ?? 'completed');
   } finally {
     screen.end();
@@ -106,7 +107,7 @@ async function tryToLook(
   again: boolean,
 ): Promise<MigrationDescription | Error> {
   try {
-    return await connection.withDeadline(Date.now() + LOOK_TIMEOUT_MS, () => describeMigration(client as Client, id, { checkWorkers }));
+    return await connection.withDeadline(Date.now() + LOOK_TIMEOUT_MS, () => describeMigration(client, id, { checkWorkers }));
   } catch (error) {
     if (error instanceof ClientError || !(error instanceof Error)) throw error;
     const isService = isGrpcServiceError(error) || isGrpcServiceError(error.cause) || error.name === 'ServiceError';

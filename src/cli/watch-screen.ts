@@ -112,6 +112,6 @@ function bar(done: number, total: number, paint: Paint): string {
 
 /** A view taller than the terminal cannot be redrawn in place. */
 function fit(lines: readonly string[]): readonly string[] {
-  const rows = process.stderr.rows ?? 24;
+  const rows = (process.stderr.rows as number | undefined) ?? 24;
   return lines.slice(0, Math.max(4, rows - 2));
 }

@@ -39,7 +39,7 @@ export class ClickHouseHost {
       max_open_connections: 64,
       keep_alive: { enabled: true, idle_socket_ttl: 2_000 },
       application: 'ch-zk-migrate',
-      log: { level: 127 as never },
+      log: { level: 127 },
       ...tlsOptions(target),
     });
   }

@@ -14,8 +14,8 @@ const JAVA_MAJOR = 11;
  * may be fetched or built (temporal-binary.ts).
  */
 export async function missingPrerequisites(): Promise<string[]> {
-  const checks = await Promise.all([checkPlatform(), checkNode(), checkJava(), checkZookeeper(), checkEngine()]);
-  return checks.filter((line) => line !== undefined);
+  const [java, zookeeper] = await Promise.all([checkJava(), checkZookeeper()]);
+  return [checkPlatform(), checkNode(), java, zookeeper, checkEngine()].filter((line) => line !== undefined);
 }
 
 function checkPlatform(): string | undefined {

@@ -31,6 +31,11 @@ export type SeedData = { select: string } | { rows: readonly object[] };
 export interface SeedOptions {
   /** Tables at a time. @default 8 */
   concurrency?: number;
+  /**
+   * Fill the first replica only, and have the others fetch: about half as fast, and what makes the
+   * replicas of a zero-copy table share their blobs. @default false
+   */
+  replicate?: boolean;
   /** Of the user `default`. @default '' */
   password?: string;
   /** How long to wait for the replicas of one table to be active. @default 120 000 */
@@ -42,8 +47,9 @@ export interface SeedOptions {
 /** A part is only ever merged when it and its neighbours are smaller than this many bytes together. */
 const NO_MERGES = { max_bytes_to_merge_at_max_space_in_pool: 1, max_bytes_to_merge_at_min_space_in_pool: 1 };
 
-/** The same data gives the same parts on every replica: one thread, one block. */
+/** The same data gives the same parts on every replica (one thread, one block), and equal inserts are kept. */
 const DETERMINISTIC: ClickHouseSettings = {
+  insert_deduplicate: 0,
   max_threads: 1,
   max_insert_threads: '1',
   input_format_parallel_parsing: 0,
@@ -54,14 +60,15 @@ const DETERMINISTIC: ClickHouseSettings = {
 };
 
 /**
- * Makes replicated tables with the same data parts on every host of one shard.
+ * Makes replicated tables with the same data on every host of one shard, under one UUID.
  *
- * The embedded engine cannot fetch parts, so each replica gets its data on its own: a MergeTree
- * table is filled, detached, attached AS REPLICATED, and restored on one host after the other; the
- * second finds its parts in `detached/` by their checksums. Tables have one UUID on all hosts.
+ * Each replica gets its data on its own, which is the faster way and works for readonly replicas
+ * too: a MergeTree table is filled, detached, attached AS REPLICATED and restored on one host after
+ * the other; the second finds its parts in `detached/` by their checksums.
  * Source: https://clickhouse.com/docs/sql-reference/statements/attach#attach-mergetree-table-as-replicatedmergetree
  *
- * Contract: the tables do not exist yet; afterwards every replica is active and has nothing queued.
+ * Contract: the tables do not exist yet; afterwards every replica is active (where that can be) and
+ * has nothing queued.
  *
  * @throws Error naming the host and table that failed
  */
@@ -72,7 +79,7 @@ export async function seedTables(hosts: readonly SeedHost[], tables: readonly Se
     const queue = tables.values();
     const worker = async (): Promise<void> => {
       for (const table of queue) {
-        await seedTable(seeders, table, options.activeTimeoutMs ?? 120_000);
+        await seedTable(seeders, table, options);
         options.onTable?.(table);
       }
     };
@@ -91,13 +98,18 @@ async function makeDatabases(seeders: readonly Seeder[], tables: readonly SeedTa
   }
 }
 
-async function seedTable(seeders: readonly Seeder[], table: SeedTable, timeoutMs: number): Promise<void> {
+async function seedTable(seeders: readonly Seeder[], table: SeedTable, options: SeedOptions): Promise<void> {
   const uuid = randomUUID();
-  await Promise.all(seeders.map((seeder) => seeder.fill(table, uuid)));
-  for (const seeder of seeders) {
-    await seeder.run(`SYSTEM RESTORE REPLICA ${nameOf(table)}`);
+  const [first, ...others] = seeders;
+  if (options.replicate === true) {
+    await Promise.all(seeders.map((seeder) => seeder.run(createStatement(table, uuid, 'ReplicatedMergeTree'))));
+    await first?.insert(table);
+    await Promise.all(others.map((seeder) => seeder.run(`SYSTEM SYNC REPLICA ${nameOf(table)}`)));
+  } else {
+    await Promise.all(seeders.map((seeder) => seeder.fillAlone(table, uuid)));
+    for (const seeder of seeders) await seeder.run(`SYSTEM RESTORE REPLICA ${nameOf(table)}`);
   }
-  await Promise.all(seeders.map((seeder) => seeder.waitUntilActive(table, seeders.length, timeoutMs)));
+  await Promise.all(seeders.map((seeder) => seeder.waitUntilActive(table, seeders.length, options.activeTimeoutMs ?? 120_000)));
 }
 
 /** The table's name in SQL. */
@@ -105,10 +117,10 @@ function nameOf(table: SeedTable): string {
   return `${quoteIdentifier(table.database)}.${quoteIdentifier(table.name)}`;
 }
 
-function createStatement(table: SeedTable, uuid: string): string {
+function createStatement(table: SeedTable, uuid: string, engine: 'MergeTree' | 'ReplicatedMergeTree'): string {
   const settings = Object.entries({ ...NO_MERGES, ...table.settings });
   return [
-    `CREATE TABLE ${nameOf(table)} UUID '${uuid}' (${table.columns}) ENGINE = MergeTree`,
+    `CREATE TABLE ${nameOf(table)} UUID '${uuid}' (${table.columns}) ENGINE = ${engine}`,
     ...(table.partitionBy === undefined ? [] : [`PARTITION BY ${table.partitionBy}`]),
     `ORDER BY ${table.orderBy}`,
     `SETTINGS ${settings.map(([name, value]) => `${name} = ${typeof value === 'number' ? value : `'${value}'`}`).join(', ')}`,
@@ -140,13 +152,17 @@ class Seeder {
     }
   }
 
-  /** Makes the table, fills it, and turns it into a replicated one that is not restored yet. */
-  async fill(table: SeedTable, uuid: string): Promise<void> {
-    await this.run(createStatement(table, uuid));
+  async insert(table: SeedTable): Promise<void> {
     for (const each of table.data) {
       if ('select' in each) await this.run(`INSERT INTO ${nameOf(table)} ${each.select}`);
       else await this.#client.insert({ table: nameOf(table), values: each.rows, format: 'JSONEachRow' });
     }
+  }
+
+  /** Makes the table, fills it, and turns it into a replicated one that is not restored yet. */
+  async fillAlone(table: SeedTable, uuid: string): Promise<void> {
+    await this.run(createStatement(table, uuid, 'MergeTree'));
+    await this.insert(table);
     await this.run(`DETACH TABLE ${nameOf(table)}`);
     await this.run(`ATTACH TABLE ${nameOf(table)} AS REPLICATED`);
   }

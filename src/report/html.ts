@@ -68,10 +68,10 @@ function legend(): SafeHtml {
 function phaseTable(data: ReportData): SafeHtml | undefined {
   if (data.phases.length === 0 && data.statistics.length === 0) return undefined;
   const statistics = new Map<string, PhaseStatistics>(data.statistics.map((entry) => [entry.phase, entry]));
-  const listed = data.phases.map(({ phase, started, ended }) => ({ phase: phase as string, started, ended }));
+  const listed = data.phases.map(({ phase, started, ended }) => ({ phase, started, ended }));
   const unlisted = data.statistics
     .filter(({ phase }) => !listed.some((entry) => entry.phase === phase))
-    .map(({ phase }) => ({ phase: phase as string, started: undefined, ended: undefined }));
+    .map(({ phase }) => ({ phase, started: undefined, ended: undefined }));
   const rows = [...listed, ...unlisted].map(({ phase, started, ended }) => {
     const numbers = statistics.get(phase);
     const cells =

@@ -25,6 +25,6 @@ export function escapeHtml(text: string): string {
 function render(value: HtmlValue): string {
   if (value === undefined) return '';
   if (value instanceof SafeHtml) return value.text;
-  if (Array.isArray(value)) return (value as readonly HtmlValue[]).map(render).join('');
+  if (typeof value === 'object') return value.map(render).join('');
   return escapeHtml(String(value));
 }

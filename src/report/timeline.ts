@@ -1,6 +1,6 @@
 /** The report's timeline as inline SVG: a lane for the phases, one a host, marks for messages and failures. Pure. */
 import type { ReportData } from './report-data';
-import { markup, SafeHtml } from './safe-html';
+import { markup, type SafeHtml } from './safe-html';
 import { duration } from './words';
 
 const WIDTH = 1100;
@@ -12,7 +12,7 @@ const TICKS = 6;
 interface Scale {
   readonly from: number;
   readonly to: number;
-  x(at: number): number;
+  readonly x: (at: number) => number;
 }
 
 interface Span {

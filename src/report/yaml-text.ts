@@ -2,7 +2,6 @@
 const RESERVED = /^(?:null|true|false|yes|no|on|off|y|n)$/i;
 const PLAIN = /^[A-Za-z_/][A-Za-z0-9_./-]*$/;
 /** What JSON leaves as it is, but no YAML document may contain, or a reader takes for a line break. */
-// eslint-disable-next-line no-control-regex
 const UNPRINTABLE = /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g;
 
 /**

@@ -189,6 +189,8 @@ export class Connection {
     if (address === undefined || !(await this.#listens(server, address, timeoutMs)) || this.#closed) return false;
 
     let outcome: 'open' | 'failed' | undefined;
+    // Assigned once, but asked for before: events may come while it is made.
+    // eslint-disable-next-line prefer-const
     let client: NativeClient | undefined;
     const lost = (): void => {
       outcome ??= 'failed';

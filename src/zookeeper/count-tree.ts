@@ -15,6 +15,7 @@ export async function countTree(connection: Connection, top: string, options: Co
   await walkTree(connection, top, {
     patienceMs,
     signal: options.signal,
+    withStat: false,
     onNode: () => {
       nodes += 1;
       return nodes < limit;

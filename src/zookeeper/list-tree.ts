@@ -1,4 +1,5 @@
 import type { Connection } from './connection';
+import { ZooKeeperError } from './errors';
 import { toStat, type ZnodeStat } from './stat';
 import { walkTree } from './walk-tree';
 
@@ -8,7 +9,9 @@ export async function listTree(connection: Connection, top: string, patienceMs: 
   await walkTree(connection, top, {
     patienceMs,
     signal: undefined,
+    withStat: true,
     onNode: (path, stat) => {
+      if (stat === null) throw new ZooKeeperError('OTHER', `list ${path}: the answer has no stat`, { path });
       entries.push({ path, stat: toStat(stat) });
       return true;
     },

@@ -6,8 +6,10 @@ import { type PipelinedRequest, runPipeline } from './pipeline';
 export interface WalkTreeOptions {
   patienceMs: number;
   signal: AbortSignal | undefined;
-  /** Called once for each node, in no order. Returns false to end the walk. */
-  onNode: (path: string, stat: NativeStat) => boolean;
+  /** Called once for each node, in no order; with its stat only where `withStat` asks for it. Returns false to end the walk. */
+  onNode: (path: string, stat: NativeStat | null) => boolean;
+  /** The binding takes longer to make a stat than the server to answer. */
+  withStat: boolean;
 }
 
 const inFlight = 512;
@@ -56,15 +58,17 @@ export async function walkTree(connection: Connection, top: string, options: Wal
     let names: string[] | null = null;
     let stat: NativeStat | null = null;
     return {
-      send: (client, answered) =>
-        client.a_get_children2(path, false, (rc, _error, children, nodeStat) => {
+      send: (client, answered) => {
+        const take = (rc: number, _error: string, children: string[] | null, nodeStat: NativeStat | null = null): void => {
           names = children;
           stat = nodeStat;
           answered(rc);
-        }),
+        };
+        return options.withStat ? client.a_get_children2(path, false, take) : client.a_get_children(path, false, take);
+      },
       done: (rc) => {
         if (rc === returnCode.noNode || stopped) return;
-        if (rc !== returnCode.ok || stat === null || names === null) throw errorFromCode(rc, 'list', path);
+        if (rc !== returnCode.ok || names === null) throw errorFromCode(rc, 'list', path);
         stopped = !options.onNode(path, stat);
         if (names.length > 0) listings.push({ prefix: path === '/' ? '/' : `${path}/`, names, next: 0 });
       },

@@ -20,6 +20,7 @@ describe('start options', () => {
         options.workflowExecutionTimeout,
         options.workflowRunTimeout,
         options.retry,
+        // eslint-disable-next-line @typescript-eslint/no-deprecated -- the old way must not be taken either
         options.searchAttributes,
         options.typedSearchAttributes,
       ],

@@ -87,6 +87,7 @@ describe('status', () => {
     );
     const lines = liveLines(seen, new RateMeter(), OPTIONS.now);
     for (const line of [...lines, ...statusText(seen, OPTIONS).split('\n'), statusLine(seen, new RateMeter())]) {
+      // eslint-disable-next-line no-control-regex
       assert.doesNotMatch(line, /\u001b|\n|\u202e/, JSON.stringify(line));
     }
   });

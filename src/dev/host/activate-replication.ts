@@ -4,16 +4,26 @@ import fs from 'node:fs';
  * Makes replicas of the embedded engine really active, for development only.
  *
  * The embedded engine never sets its interserver address (ClickHouse issue 78632), so
- * `Context::getInterserverIOAddress()` throws, and no replica ever leaves readonly. This writes a
- * replacement of that one function into this process's own memory: it answers `127.0.0.1:port`.
- * Nothing on disk changes. What still does not work afterwards is a fetch of a part from another
- * replica.
+ * `Context::getInterserverIOAddress()` throws, and no replica ever leaves readonly; and where a
+ * replica needs a part of another, it crashes for want of credentials. This writes replacements of
+ * three small functions into this process's own memory: the address is `127.0.0.1:port`, the
+ * credentials are empty, the scheme is `http`. Nothing on disk changes. interserver.ts answers there.
  */
 
-/** Where the function lies, and its first bytes, for each engine build this was tried on. */
-const KNOWN_BUILDS: Readonly<Record<string, { address: number; firstBytes: string }>> = {
+/** Where a function lies, and its first bytes. */
+interface Place {
+  address: number;
+  firstBytes: string;
+}
+
+/** The functions of `DB::Context` for each engine build this was tried on, by GNU build id. */
+const KNOWN_BUILDS: Readonly<Record<string, { address: Place; credentials: Place; scheme: Place }>> = {
   // @chdb/lib-linux-x64-gnu 26.7.3-stable.1
-  d3d8f5517577ad52775b52318a193784b2fb5317: { address: 0x14_17_c9_c0, firstBytes: '4156534883ec' },
+  d3d8f5517577ad52775b52318a193784b2fb5317: {
+    credentials: { address: 0x14_17_c9_40, firstBytes: '41574156534c8b3f' },
+    address: { address: 0x14_17_c9_c0, firstBytes: '4156534883ec' },
+    scheme: { address: 0x14_17_ca_c0, firstBytes: '488b0680b887010000' },
+  },
 };
 
 const LIBRARY = 'libchdb';
@@ -33,7 +43,7 @@ export interface Activation {
  * Contract: never throws; with an unknown build, platform or a refused write nothing is changed
  * and the answer says why.
  *
- * @param port the interserver port that replicas register in ZooKeeper; nothing listens on it
+ * @param port the interserver port that replicas register in ZooKeeper
  */
 export function activateReplication(port: number): Activation {
   try {
@@ -46,8 +56,12 @@ export function activateReplication(port: number): Activation {
     if (known === undefined) {
       return inactive(`engine build ${buildId} is not known`);
     }
-    patch(library.base + known.address, known.firstBytes, port);
-    return { active: true, note: 'replicas are activated in memory, for development only; fetches between hosts do not work' };
+    patch(library.base, [
+      { place: known.address, code: addressCode(port) },
+      { place: known.credentials, code: credentialsCode() },
+      { place: known.scheme, code: schemeCode() },
+    ]);
+    return { active: true, note: 'replicas are activated by a change to the engine in memory, for development only' };
   } catch (error) {
     return inactive(error instanceof Error ? error.message : String(error));
   }
@@ -114,22 +128,31 @@ function readAt(fd: number, length: number, position: number): Buffer {
   return buffer;
 }
 
-function patch(at: number, firstBytes: string, port: number): void {
+interface Replacement {
+  place: Place;
+  code: Buffer;
+}
+
+/** All or nothing: no byte is written unless every function begins as expected. */
+function patch(base: number, replacements: readonly Replacement[]): void {
   const memory = fs.openSync('/proc/self/mem', 'r+');
   try {
-    const found = readAt(memory, firstBytes.length / 2, at).toString('hex');
-    if (found !== firstBytes) {
-      throw new Error(`the engine's code is not the expected one (${found})`);
+    for (const { place } of replacements) {
+      const found = readAt(memory, place.firstBytes.length / 2, base + place.address).toString('hex');
+      if (found !== place.firstBytes) {
+        throw new Error(`the engine's code is not the expected one (${found})`);
+      }
     }
-    const code = replacement(port);
-    fs.writeSync(memory, code, 0, code.length, at);
+    for (const { place, code } of replacements) {
+      fs.writeSync(memory, code, 0, code.length, base + place.address);
+    }
   } finally {
     fs.closeSync(memory);
   }
 }
 
 /** `std::pair<std::string, UInt16>` returned through rdi: a libc++ short string, its length in the 24th byte, then the port. */
-function replacement(port: number): Buffer {
+function addressCode(port: number): Buffer {
   const host = Buffer.from('127.0.0.1');
   return Buffer.concat([
     Buffer.from([0x48, 0xb8]), // mov rax, "127.0.0."
@@ -142,5 +165,27 @@ function replacement(port: number): Buffer {
     Buffer.from([0x48, 0x89, 0x47, 0x10]), // mov [rdi+16], rax
     Buffer.from([0x66, 0xc7, 0x47, 0x18, port & 0xff, port >> 8]), // mov word [rdi+24], port
     Buffer.from([0x48, 0x89, 0xf8, 0xc3]), // mov rax, rdi; ret
+  ]);
+}
+
+/** `std::shared_ptr<const InterserverCredentials>` in rax and rdx: an object whose user and password are empty strings (zeros), not counted. */
+function credentialsCode(): Buffer {
+  const emptyObject = Buffer.alloc(72);
+  return Buffer.concat([
+    Buffer.from([0x48, 0x8d, 0x05, 0x09, 0, 0, 0]), // lea rax, [rip+9]: the object below
+    Buffer.from([0x31, 0xd2, 0xc3]), // xor edx, edx; ret
+    Buffer.alloc(6, 0xcc), // up to a multiple of 16
+    emptyObject,
+  ]);
+}
+
+/** `std::string` returned through rdi: the short string "http". */
+function schemeCode(): Buffer {
+  return Buffer.from([
+    ...[0x48, 0xc7, 0x07, ...Buffer.from('http')], // mov qword [rdi], "http"
+    ...[0x48, 0xc7, 0x47, 0x08, 0, 0, 0, 0], // mov qword [rdi+8], 0
+    ...[0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 4], // mov rax, 4 << 56
+    ...[0x48, 0x89, 0x47, 0x10], // mov [rdi+16], rax
+    ...[0x48, 0x89, 0xf8, 0xc3], // mov rax, rdi; ret
   ]);
 }

@@ -5,7 +5,7 @@ export interface HostConfig {
   name: string;
   /** Port of the HTTP interface, on 127.0.0.1. */
   port: number;
-  /** Port that activated replicas register in ZooKeeper; nothing listens on it. */
+  /** Port that activated replicas register in ZooKeeper, and where others fetch parts. */
   interserverPort: number;
   dataDir: string;
   /** ClickHouse's main configuration file. */

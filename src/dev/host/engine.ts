@@ -93,7 +93,7 @@ export function loadEngine(): Native {
     // No public entry of the package gives the addon, but its loader finds the build for this platform.
     const loader = path.join(path.dirname(require.resolve('chdb')), 'dist', 'loader.js');
     // eslint-disable-next-line @typescript-eslint/no-require-imports -- a file outside the package's exports
-    const { loadNative } = require(loader) as { loadNative(): Native };
+    const { loadNative } = require(loader) as { loadNative: () => Native };
     return loadNative();
   } catch (error) {
     throw new Error('the embedded ClickHouse engine (npm package chdb) is not installed: clone the repository and run npm ci there', {

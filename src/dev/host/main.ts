@@ -6,6 +6,7 @@ import { activateReplication } from './activate-replication';
 import { readHostConfig, type HostConfig, type HostStatus } from './config';
 import { EngineError, isFatal, loadEngine, openEngine, type Engine } from './engine';
 import { createHttpServer } from './http-server';
+import { createInterserver } from './interserver';
 import { openStatementLog } from './statement-log';
 
 /** How long running statements and tables may take to finish when the host is told to end. */
@@ -42,10 +43,12 @@ async function main(): Promise<void> {
     },
     fatal: die,
   });
+  const watcher = setInterval(() => void watch(engine), WATCH_EVERY_MS);
   let ending = false;
   const end = async (again: boolean): Promise<void> => {
     if (ending) return;
     ending = true;
+    clearInterval(watcher);
     server.close();
     server.closeIdleConnections();
     setTimeout(() => {
@@ -71,8 +74,8 @@ async function main(): Promise<void> {
     version: Buffer.from(version.bytes).toString('utf8').trim(),
   };
   writeFileAtomic.sync(config.statusFile, `${JSON.stringify(status)}\n`);
+  if (activation.active) createInterserver(engine).listen(config.interserverPort, '127.0.0.1');
   server.listen(config.port, '127.0.0.1');
-  setInterval(() => void watch(engine), WATCH_EVERY_MS).unref();
 }
 
 /** Ends the process when the engine has failed although nobody asks it anything. */

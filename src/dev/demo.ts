@@ -1,0 +1,181 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+
+import { ClickHouseLogLevel, createClient } from '@clickhouse/client';
+import Table from 'cli-table3';
+import prettyMs from 'pretty-ms';
+import { stringify } from 'yaml';
+
+import { connectTemporal, describeMigration, migrationStartOptions, temporalConfig, webUiLink } from '../client';
+import { watchMigration } from '../cli/watch-migration';
+import { loadSpec } from '../config/load-spec';
+import type { MigrationSummary } from '../domain/summary';
+import { startWorker } from '../worker';
+import { WORKFLOW_TYPE } from '../workflows/messages';
+import { demoTables } from './demo-data';
+import type { Progress } from './progress';
+import { seedTables } from './seed';
+import { stackDown, stackUp, type StackDescription } from './stack';
+import { quoteIdentifier } from './sql-text';
+
+const ID = 'demo';
+const SHARDS = [1, 2] as const;
+const OLD_ROOT = '/old';
+const NEW_ROOT = '/new';
+
+export interface DemoOptions {
+  /** Where the stack is kept; what was there from an earlier demo is replaced. */
+  readonly dir: string;
+  /** Leave the stack up. */
+  readonly keep: boolean;
+  readonly progress: Progress;
+  readonly json: boolean;
+}
+
+/** What one host holds, by plain queries. */
+export interface HostTotals {
+  readonly tables: number;
+  readonly rows: number;
+  readonly parts: number;
+  /** An order-free checksum over every row of every table. */
+  readonly checksum: string;
+}
+
+export interface DemoResult {
+  readonly ok: boolean;
+  readonly hosts: readonly { readonly name: string; readonly before: HostTotals; readonly after: HostTotals }[];
+  readonly phases: MigrationSummary['phases'];
+  readonly ui: string;
+  readonly statusFile: string;
+  readonly kept: boolean;
+  readonly dir: string;
+}
+
+/** Brings a stack up, loads data, moves all of it from one root to another with live progress, and compares what was there with what is. */
+export async function runDemo(options: DemoOptions): Promise<DemoResult> {
+  const { dir, progress } = options;
+  await removeOld(dir);
+  progress('bringing up Temporal, ZooKeeper and four ClickHouse hosts (two shards of two replicas)');
+  const up = await stackUp({ dir, hosts: 4, replicas: 2, zkRoot: OLD_ROOT, progress });
+  try {
+    const tables = demoTables();
+    progress(`loading ${tables.length} tables on each host`);
+    await Promise.all(SHARDS.map((shard) => seedTables(up.hosts.filter((host) => host.shard === shard), tables)));
+    const before = await totals(up);
+    const statusFile = path.resolve('status', `${ID}.yaml`);
+    const spec = writeSpec(up, statusFile);
+    progress(`migrating everything from ${OLD_ROOT} to ${NEW_ROOT}; the spec is ${spec}`);
+    const { code, summary, ui } = await migrate(up, spec, options.json);
+    const after = await totals(up);
+    const hosts = up.hosts.map(({ name }, index) => ({ name, before: at(before, index), after: at(after, index) }));
+    const same = hosts.every((host) => JSON.stringify(host.before) === JSON.stringify(host.after));
+    return { ok: code === 0 && same, hosts, phases: summary.phases, ui, statusFile, kept: options.keep, dir };
+  } finally {
+    if (!options.keep) {
+      progress('taking the stack down');
+      await stackDown(dir);
+    }
+  }
+}
+
+async function removeOld(dir: string): Promise<void> {
+  try {
+    await stackDown(dir, { deleteData: true });
+  } catch {
+    // No stack there: nothing to remove.
+  }
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  const item = list[index];
+  if (item === undefined) throw new RangeError('no such host');
+  return item;
+}
+
+function writeSpec(up: StackDescription, statusFile: string): string {
+  const cli = path.resolve(__dirname, '../cli.js');
+  const file = path.join(up.dir, 'demo.yaml');
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(
+    file,
+    stringify({
+      id: ID,
+      clickhouse: {
+        user: 'default',
+        hosts: up.hosts.map(({ name, url }) => ({ name, url })),
+        restart: { command: [process.execPath, cli, 'dev', 'restart-host', '{host}', '--zk-root', NEW_ROOT, '--dir', up.dir], wave: 2 },
+      },
+      zookeeper: { connect: up.zookeeper.connect, root: OLD_ROOT, after: { root: NEW_ROOT } },
+      statusFile,
+    }),
+  );
+  return file;
+}
+
+async function migrate(up: StackDescription, specFile: string, json: boolean): Promise<{ code: number; summary: MigrationSummary; ui: string }> {
+  const { spec } = await loadSpec(specFile);
+  const where = { address: up.temporal.address, namespace: up.temporal.namespace };
+  const connection = await connectTemporal(where);
+  const worker = await startWorker({
+    temporal: temporalConfig(where), client: connection.client, taskQueue: spec.taskQueue, env: process.env, handleSignals: false,
+  });
+  try {
+    await connection.client.workflow.start(WORKFLOW_TYPE, migrationStartOptions({ spec, execute: true }));
+    const code = await watchMigration(connection, spec.id, { stay: true, quiet: true, json });
+    const { summary, runId } = await describeMigration(connection.client, spec.id);
+    return { code, summary, ui: webUiLink({ ...where, ui: up.temporal.ui }, spec.id, runId) };
+  } finally {
+    worker.drain();
+    await worker.ended;
+    await connection.close();
+  }
+}
+
+/** Rows, parts and a checksum of each host, asked of the server by plain queries: what the migration says plays no part. */
+async function totals(up: StackDescription): Promise<HostTotals[]> {
+  return Promise.all(up.hosts.map(({ url }) => totalsOf(url)));
+}
+
+async function totalsOf(url: string): Promise<HostTotals> {
+  const client = createClient({ url, log: { level: ClickHouseLogLevel.OFF } });
+  const select = async <T>(query: string): Promise<T[]> => (await client.query({ query, format: 'JSONEachRow' })).json<T>();
+  try {
+    const tables = await select<{ database: string; name: string }>(
+      "SELECT database, name FROM system.tables WHERE engine LIKE 'Replicated%' AND database != '_ch_zk_migrate' ORDER BY database, name",
+    );
+    let rows = 0;
+    let sum = 0n;
+    for (const { database, name } of tables) {
+      const [row] = await select<{ n: string; h: string }>(
+        `SELECT toString(count()) AS n, toString(sum(cityHash64(*))) AS h FROM ${quoteIdentifier(database)}.${quoteIdentifier(name)}`,
+      );
+      rows += Number(row?.n ?? 0);
+      sum = BigInt.asUintN(64, sum + BigInt(row?.h ?? 0));
+    }
+    const [parts] = await select<{ n: string }>("SELECT toString(count()) AS n FROM system.parts WHERE active AND database != '_ch_zk_migrate'");
+    return { tables: tables.length, rows, parts: Number(parts?.n ?? 0), checksum: sum.toString(16).padStart(16, '0') };
+  } finally {
+    await client.close();
+  }
+}
+
+/** The result as a person reads it. */
+export function demoText(result: DemoResult): string {
+  const proof = new Table({ head: ['host', 'tables', 'rows before', 'rows after', 'parts before', 'parts after', 'checksum', ''], style: { head: [], border: [] } });
+  for (const { name, before, after } of result.hosts) {
+    const same = JSON.stringify(before) === JSON.stringify(after);
+    proof.push([name, after.tables, before.rows, after.rows, before.parts, after.parts, after.checksum, same ? 'proved equal' : 'NOT EQUAL']);
+  }
+  const times = new Table({ head: ['phase', 'time'], style: { head: [], border: [] } });
+  for (const { phase, started, ended } of result.phases) {
+    times.push([phase, ended === undefined ? '' : prettyMs(Date.parse(ended) - Date.parse(started))]);
+  }
+  return [
+    proof.toString(),
+    times.toString(),
+    `status file: ${result.statusFile}`,
+    `web ui:      ${result.ui}${result.kept ? '' : ' (the stack is down now; --keep leaves it up)'}`,
+    ...(result.kept ? [`the stack is up; to end it: ch-zk-migrate dev down --dir ${result.dir}`] : []),
+    result.ok ? 'every row is back: RESTORED and proved' : 'the demo FAILED, see above',
+  ].join('\n');
+}
