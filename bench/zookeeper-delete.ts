@@ -256,8 +256,12 @@ interface Rate {
 
 function rate(results: readonly Result[]): Rate | undefined {
   const rates = results.flatMap((result) => ('seconds' in result ? [result.nodes / result.seconds] : [])).sort((a, b) => a - b);
-  const median = rates[Math.floor(rates.length / 2)];
-  return median === undefined ? undefined : { median, least: rates[0] ?? median, most: rates.at(-1) ?? median };
+  const least = rates[0];
+  const most = rates.at(-1);
+  const low = rates[Math.floor((rates.length - 1) / 2)];
+  const high = rates[Math.ceil((rates.length - 1) / 2)];
+  if (least === undefined || most === undefined || low === undefined || high === undefined) return undefined;
+  return { median: (low + high) / 2, least, most };
 }
 
 const whole = (value: number): string => Math.round(value).toLocaleString('en');

@@ -24,9 +24,9 @@ export async function attachReplica(connections: Connections, input: AttachInput
   if (!hasReached(note.status, 'ZK_CLEANED')) {
     throw new MigrationError('INVARIANT', `${replicaLabel(replica)} is ${note.status}, and would be attached before its old nodes are dealt with`);
   }
-  await ensureAttached(connections, input);
+  const state = await ensureAttached(connections, input);
   if (PAST_BASELINE.has(note.step)) return { updates: [updateOf(replica, note)] };
-  await seenReadonly(connections, input);
+  await seenReadonly(connections, input, state);
   report({ doing: 'saving the baseline' });
   await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
   const baseline = await takeManifest(host, migration, replica, 'baseline');
@@ -72,7 +72,7 @@ export async function ensureAttached(connections: Connections, input: AttachInpu
 }
 
 /** Readonly alone proves nothing (a server that starts is readonly too, ClickHouse issue 40148): its node must be absent as well. */
-async function seenReadonly(connections: Connections, input: AttachInput): Promise<void> {
+async function seenReadonly(connections: Connections, input: AttachInput, state: ReplicaState): Promise<void> {
   const { replica } = input;
   const ensemble = ensembleOf(input.host, input.zookeeper, replica.zookeeperName);
   const zookeeper = await connections.zookeeper(ensemble, input.zookeeper.digestEnv);
@@ -83,7 +83,6 @@ async function seenReadonly(connections: Connections, input: AttachInput): Promi
       `${replicaLabel(replica)}: ${ensemble.root}${node} exists already where its metadata is to be made anew`,
     );
   }
-  const state = await lookAtReplica(connections.host(input.host), replica);
   if (!state.readonly) {
     throw new MigrationError(
       'REPLICA_LIVE',

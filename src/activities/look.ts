@@ -31,41 +31,41 @@ const NOT_ATTACHED: ReplicaState = {
 };
 
 interface LookRow {
-  readonly uuid: string;
-  readonly engine: string;
-  readonly is_readonly: number;
-  readonly zookeeper_path: string;
-  readonly replica_name: string;
+  readonly kind: 'table' | 'replica';
+  readonly a: string;
+  readonly b: string;
+  readonly readonly: number;
   readonly queue_size: number;
-  readonly is_session_expired: number;
-  readonly zookeeper_exception: string;
+  readonly expired: number;
+  readonly exception: string;
 }
 
 /** Looks whether the replica is attached, and how it is. An attached one that is no replicated table any more is `TABLE_CHANGED`. */
 export async function lookAtReplica(host: ClickHouseHost, replica: ReplicaRef): Promise<ReplicaState> {
   const rows = await host.select<LookRow>(
-    `SELECT t.uuid AS uuid, t.engine AS engine, r.is_readonly AS is_readonly, r.zookeeper_path AS zookeeper_path,
-       r.replica_name AS replica_name, r.queue_size AS queue_size, r.is_session_expired AS is_session_expired,
-       r.zookeeper_exception AS zookeeper_exception
-     FROM (SELECT toString(uuid) AS uuid, engine, 1 AS one FROM system.tables WHERE database = {database:String} AND name = {table:String}) AS t
-     LEFT JOIN (SELECT 1 AS one, is_readonly, zookeeper_path, replica_name, queue_size, is_session_expired, zookeeper_exception
-       FROM system.replicas WHERE database = {database:String} AND table = {table:String}) AS r USING (one)`,
+    `SELECT 'table' AS kind, toString(uuid) AS a, engine AS b, 0 AS readonly, toUInt32(0) AS queue_size, 0 AS expired, '' AS exception
+     FROM system.tables WHERE database = {database:String} AND name = {table:String}
+     UNION ALL SELECT 'replica', zookeeper_path, replica_name, is_readonly, queue_size, is_session_expired, zookeeper_exception
+     FROM system.replicas WHERE database = {database:String} AND table = {table:String}`,
     { params: { database: replica.database, table: replica.table }, doing: `looking at ${replica.database}.${replica.table}` },
   );
-  const row = rows[0];
-  if (row === undefined) return NOT_ATTACHED;
-  if (!row.engine.startsWith('Replicated') && !row.engine.startsWith('SharedMergeTree')) {
-    throw new MigrationError('TABLE_CHANGED', `${replicaLabel(replica)} is a ${row.engine} table now, and no replicated one`);
+  const table = rows.find(({ kind }) => kind === 'table');
+  if (table === undefined) return NOT_ATTACHED;
+  if (!table.b.startsWith('Replicated')) {
+    throw new MigrationError('TABLE_CHANGED', `${replicaLabel(replica)} is a ${table.b} table now, and no replicated one`);
   }
+  const state = rows.find(({ kind }) => kind === 'replica');
+  // Between the two reads it may have come or gone: what is not seen as a replica is not readonly for sure, nor anything else.
+  if (state === undefined) throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} is attached, and not among the server's replicas yet`);
   return {
     attached: true,
-    uuid: row.uuid,
-    readonly: row.is_readonly === 1,
-    zookeeperPath: row.zookeeper_path,
-    replicaName: row.replica_name,
-    queueSize: row.queue_size,
-    sessionExpired: row.is_session_expired === 1,
-    exception: row.zookeeper_exception,
+    uuid: table.a,
+    readonly: state.readonly === 1,
+    zookeeperPath: state.a,
+    replicaName: state.b,
+    queueSize: state.queue_size,
+    sessionExpired: state.expired === 1,
+    exception: state.exception,
   };
 }
 

@@ -8,7 +8,7 @@ import { type Connections, ensembleOf, report, sleep, stopIfCancelled } from './
 import { updateOf } from './detach';
 import { ensureAttached } from './attach';
 import { collisionsInDetached, repairParts } from './repair';
-import { compareWithBaseline, lookAtReplica, waitWhileRunning } from './look';
+import { compareWithBaseline, lookAtReplica, type ReplicaState, waitWhileRunning } from './look';
 import { proveByRows, proveAgainstFirst } from './proof';
 import { send, statementId } from './statement';
 import type { ZooKeeperSession } from '../zookeeper/session';
@@ -40,7 +40,7 @@ export async function restoreReplica(connections: Connections, input: RestoreInp
   const host = connections.host(input.host);
   let note = await readNote(host, migration, replica);
   if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
-  await ensureAttached(connections, input);
+  const state = await ensureAttached(connections, input);
   const begun = note.step !== 'baseline';
   if (begun) {
     // A server that was killed since started with its merges on: what they change can no longer be compared by hashes.
@@ -49,7 +49,7 @@ export async function restoreReplica(connections: Connections, input: RestoreInp
   }
   const registered = await isRegistered(connections, input);
   if (note.status === 'RESTORED' && registered) return { updates: [updateOf(replica, note)] };
-  if (!registered) note = await restore(connections, input, note);
+  if (!registered) note = await restore(connections, input, note, state);
   await untilQuiet(connections, input);
   let standing = await look(connections, input, note);
   standing = await settle(connections, input, note, standing);
@@ -117,10 +117,11 @@ async function restore(
   connections: Connections,
   input: RestoreInput,
   before: ReplicaNote,
+  state: ReplicaState,
 ): Promise<ReplicaNote> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
-  if (!(await lookAtReplica(host, replica)).readonly) {
+  if (!state.readonly) {
     throw new MigrationError('REPLICA_LIVE', `${replicaLabel(replica)} is not readonly, and has no node at ${replica.zookeeperPath}`);
   }
   const collisions = await collisionsInDetached(host, replica);

@@ -18,8 +18,10 @@ export class Slots {
       return await work();
     } finally {
       slot.running -= 1;
-      slot.waiting.shift()?.();
-      if (slot.running === 0 && slot.waiting.length === 0) this.keys.delete(key);
+      const next = slot.waiting.shift();
+      // Whoever was woken goes on with this slot: it stays until nobody runs and nobody is on the way.
+      if (next !== undefined) next();
+      else if (slot.running === 0) this.keys.delete(key);
     }
   }
 }

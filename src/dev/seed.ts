@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { ClickHouseLogLevel, createClient, type ClickHouseClient, type ClickHouseSettings } from '@clickhouse/client';
+import { ClickHouseError, ClickHouseLogLevel, createClient, type ClickHouseClient, type ClickHouseSettings } from '@clickhouse/client';
 import { waitFor } from './processes';
 import { quoteIdentifier } from './sql-text';
 
@@ -43,6 +43,10 @@ export interface SeedOptions {
   /** Called after each table. */
   onTable?: (table: SeedTable) => void;
 }
+
+/** ClickHouse's TABLE_ALREADY_EXISTS. */
+const IN_USE = '57';
+const ATTACH_ATTEMPTS = 20;
 
 /** A part is only ever merged when it and its neighbours are smaller than this many bytes together. */
 const NO_MERGES = { max_bytes_to_merge_at_max_space_in_pool: 1, max_bytes_to_merge_at_min_space_in_pool: 1 };
@@ -159,12 +163,26 @@ class Seeder {
     }
   }
 
+  /** The old table may still be in use for a moment by what the engine does beside (code 57). */
+  private async attachAsReplicated(table: SeedTable): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await this.run(`ATTACH TABLE ${nameOf(table)} AS REPLICATED`);
+        return;
+      } catch (error) {
+        const { cause } = error as Error;
+        if (!(cause instanceof ClickHouseError) || cause.code !== IN_USE || attempt === ATTACH_ATTEMPTS) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 100 * attempt));
+      }
+    }
+  }
+
   /** Makes the table, fills it, and turns it into a replicated one that is not restored yet. */
   async fillAlone(table: SeedTable, uuid: string): Promise<void> {
     await this.run(createStatement(table, uuid, 'MergeTree'));
     await this.insert(table);
-    await this.run(`DETACH TABLE ${nameOf(table)}`);
-    await this.run(`ATTACH TABLE ${nameOf(table)} AS REPLICATED`);
+    await this.run(`DETACH TABLE ${nameOf(table)} SYNC`);
+    await this.attachAsReplicated(table);
   }
 
   /** Until all replicas are active, nothing is queued, and nothing is left detached. */

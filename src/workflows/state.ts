@@ -77,7 +77,11 @@ export class MigrationState {
   }
 
   enter(stage: Stage, now: string): void {
-    if (this.stage === stage && this.phases.at(-1)?.phase === stage && this.phases.at(-1)?.ended === undefined) return;
+    const last = this.phases.at(-1);
+    if (this.stage === stage && last?.phase === stage) {
+      this.phases[this.phases.length - 1] = { phase: stage, started: last.started };
+      return;
+    }
     this.leave(now);
     this.stage = stage;
     this.progress = {};

@@ -1,0 +1,261 @@
+import assert from 'node:assert/strict';
+import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { execa } from 'execa';
+
+import { silent } from '../../src/dev/progress';
+import { temporalBinary } from '../../src/dev/temporal-binary';
+import { Ground, run, someTables, sql, userTables } from '../support/stack';
+
+const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
+const TABLES = 7;
+
+describe('a table whose restore cannot succeed', function () {
+  this.timeout(400_000);
+  let ground: Ground;
+
+  beforeEach(async () => {
+    ground = await Ground.on('failure');
+    await ground.seed(someTables(ground.database, 3));
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  /** Puts the folder of another part into `detached/` of `t1` on the first host, under the name of one of its active parts. */
+  async function spoil(): Promise<{ folder: string; mend: () => void }> {
+    const parts = await sql<{ name: string; path: string }>(
+      ground.firstHost.url,
+      `SELECT name, path FROM system.parts WHERE active AND database = '${ground.database}' AND table = 't1' ORDER BY name`,
+    );
+    const [real, other] = parts;
+    assert.ok(real !== undefined && other !== undefined);
+    const folder = join(real.path, '../detached', real.name);
+    mkdirSync(join(real.path, '../detached'), { recursive: true });
+    cpSync(other.path, folder, { recursive: true });
+    return { folder, mend: () => rmSync(folder, { recursive: true }) };
+  }
+
+  async function atTheGateBeforeRestore(change: Record<string, unknown>): Promise<void> {
+    ground.worker();
+    const spec = ground.spec((document) => Object.assign(document, { pauseBefore: ['restore'] }, change));
+    const started = await ground.cli('start', spec, '--execute', '--watch', '--json');
+    assert.equal(started.code, 4, started.stdout + started.stderr);
+    assert.equal((JSON.parse(started.stdout) as { waitingFor: { gate: string } }).waitingFor.gate, 'restore');
+  }
+
+  it('fails the workflow with its name and host, leaves all others RESTORED, and is completed by retry once it is mended', async () => {
+    const before = await ground.oracle();
+    await atTheGateBeforeRestore({ onFailure: 'continue' });
+    const { folder, mend } = await spoil();
+    const marks = ground.marks();
+    assert.equal((await ground.cli('approve', ground.id, 'restore')).code, 0);
+    const watched = await ground.cli('watch', ground.id, '--json');
+    assert.equal(watched.code, 1, watched.stdout + watched.stderr);
+
+    const status = await ground.json<{
+      outcome: string;
+      failures: { host: string; db: string; table: string; phase: string; code: string; message: string }[];
+      replicas: { host: string; db: string; table: string; status: string }[];
+      closedBecause: string;
+    }>('status', ground.id, '--tables');
+    assert.equal(status.outcome, 'failed');
+    assert.deepEqual(
+      status.failures.map(({ host, db, table, phase, code }) => ({ host, db, table, phase, code })),
+      [{ host: ground.firstHost.name, db: ground.database, table: 't1', phase: 'restore', code: 'DETACHED_COLLISION' }],
+    );
+    assert.match(status.closedBecause, new RegExp(`retry ${ground.id}`, 'u'));
+    assert.equal((await ground.cli('status', ground.id)).code, 1);
+    assert.deepEqual(
+      status.replicas.filter((replica) => replica.status !== 'RESTORED').map(({ host, table }) => `${host} ${table}`).sort(),
+      ground.hosts.map(({ name }) => `${name} t1`).sort(),
+    );
+    assert.ok(existsSync(folder), 'what lay in detached/ was touched');
+    // No row was lost, and no RESTORE of the spoilt table was sent.
+    assert.deepEqual(await ground.oracle(), before);
+    assert.deepEqual(ground.statements(marks, SENT).filter(({ text }) => text.includes('`t1`')), []);
+    assert.equal(ground.statements(marks, SENT).length, 2 * (TABLES - 1));
+
+    mend();
+    const since = ground.marks();
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+    const sent = ground.statements(since, SENT);
+    assert.deepEqual(sent.map(({ host, text }) => `${host} ${text}`).sort(), ground.hosts.map(({ name }) => `${name} SYSTEM RESTORE REPLICA \`${ground.database}\`.\`t1\``).sort());
+    const ended = await ground.json<{ counts: Record<string, number> }>('status', ground.id);
+    assert.equal(ended.counts['RESTORED'], 2 * TABLES);
+  });
+
+  it('keeps what has not started from starting with onFailure: stop, and retry ends it all the same', async () => {
+    const before = await ground.oracle();
+    await atTheGateBeforeRestore({ onFailure: 'stop', parallel: { detach: 4, clean: 4, restore: 1 } });
+    const { mend } = await spoil();
+    await ground.cli('approve', ground.id, 'restore');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    assert.deepEqual(await ground.oracle(), before);
+    mend();
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('holds where the spec says so, shows why, and goes on in the same run when it is retried', async () => {
+    const before = await ground.oracle();
+    await atTheGateBeforeRestore({ onFailure: 'continue', holdOnFailure: '10m' });
+    const { mend } = await spoil();
+    await ground.cli('approve', ground.id, 'restore');
+    const held = await ground.until((status) => status.waitingFor?.reason.includes('failed in restore') === true, 'the hold');
+    mend();
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    assert.equal((JSON.parse(retried.stdout) as { runId: string }).runId, held.runId);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('is not proved by what the server says: a part that vanished fails it, and names the rows', async () => {
+    const before = await ground.oracle();
+    await atTheGateBeforeRestore({ onFailure: 'continue' });
+    const folders = await Promise.all(
+      ground.hosts.map(async ({ url }) => {
+        const [part] = await sql<{ path: string; rows: string }>(url, `SELECT path, rows FROM system.parts WHERE active AND database = '${ground.database}' AND table = 't2' ORDER BY name LIMIT 1`);
+        assert.ok(part !== undefined);
+        const away = join(ground.dir, `away-${url.slice(-5)}`);
+        // The server forgets it as a disk that lost it would: the folder goes while the table is detached.
+        await run(url, `DETACH TABLE \`${ground.database}\`.t2`);
+        cpSync(part.path, away, { recursive: true });
+        rmSync(part.path, { recursive: true });
+        await run(url, `ATTACH TABLE \`${ground.database}\`.t2`);
+        return { path: part.path, away };
+      }),
+    );
+    await ground.cli('approve', ground.id, 'restore');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    const failed = await ground.status();
+    assert.ok(failed.failures.some(({ table, code, message }) => table === 't2' && code === 'PROOF_FAILED' && /missing: 1 part with \d+ rows/u.test(message)), JSON.stringify(failed.failures));
+    // Put back into detached/ under its own name, by hand, it is found by the saved manifest.
+    for (const { path, away } of folders) {
+      mkdirSync(join(path, '../detached'), { recursive: true });
+      renameSync(away, join(path, '../detached', path.split('/').filter((word) => word !== '').at(-1) ?? ''));
+    }
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+});
+
+describe("a reset with Temporal's own CLI", function () {
+  this.timeout(400_000);
+  let ground: Ground;
+
+  beforeEach(async () => {
+    ground = await Ground.on('reset');
+    await ground.seed(someTables(ground.database, 2));
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  async function temporal(...args: string[]): Promise<string> {
+    const { stdout } = await execa(await temporalBinary(silent), [...args, '--address', ground.up.temporal.address], { stdin: 'ignore' });
+    return stdout;
+  }
+
+  it('of a completed migration to its first task ends as well, and sends no DETACH or RESTORE again', async () => {
+    const before = await ground.oracle();
+    ground.worker();
+    const done = await ground.cli('start', ground.spec(), '--execute', '--watch', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    const marks = ground.marks();
+    await temporal('workflow', 'reset', '--workflow-id', ground.id, '--type', 'FirstWorkflowTask', '--reason', 'test');
+    const watched = await ground.cli('watch', ground.id, '--json');
+    assert.equal(watched.code, 0, watched.stdout + watched.stderr);
+    assert.deepEqual(ground.statements(marks, SENT), []);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('of a failed migration to its first task ends as well once the cause is mended', async () => {
+    const before = await ground.oracle();
+    ground.worker();
+    let broken = true;
+    const spec = ground.spec((document) => {
+      // A restart command that fails for as long as a file lies there.
+      const file = join(ground.dir, 'broken');
+      mkdirSync(file);
+      const { command } = document.clickhouse.restart as { command: string[] };
+      document.clickhouse.restart['command'] = ['sh', '-c', `test ! -e "$0" || { echo no luck today; exit 7; }; exec "$@"`, file, ...command];
+    });
+    const failed = await ground.cli('start', spec, '--execute', '--watch', '--json');
+    assert.equal(failed.code, 1, failed.stdout + failed.stderr);
+    assert.match(failed.stdout, /RESTART_FAILED[^]*no luck today/u);
+    rmSync(join(ground.dir, 'broken'), { recursive: true });
+    broken = false;
+    const marks = ground.marks();
+    await temporal('workflow', 'reset', '--workflow-id', ground.id, '--type', 'FirstWorkflowTask', '--reason', 'test');
+    const watched = await ground.cli('watch', ground.id, '--json');
+    assert.equal(watched.code, 0, `${String(broken)} ${watched.stdout}${watched.stderr}`);
+    assert.deepEqual(ground.statements(marks, /^\s*DETACH TABLE/u), []);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+});
+
+describe('after abort no table is left detached', function () {
+  this.timeout(400_000);
+  let ground: Ground;
+
+  beforeEach(async () => {
+    ground = await Ground.on('abort');
+    await ground.seed(someTables(ground.database, 2));
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  async function allAttachedAndWritable(tables: number): Promise<void> {
+    for (const host of ground.hosts) {
+      assert.equal((await userTables(host.url)).length, tables, host.name);
+      const replicas = await sql<{ table: string; is_readonly: number; active_replicas: number }>(host.url, 'SELECT table, is_readonly, active_replicas FROM system.replicas');
+      assert.deepEqual(replicas.filter(({ is_readonly: readonly, active_replicas: active }) => readonly !== 0 || active !== 2), [], host.name);
+    }
+  }
+
+  for (const phase of ['clean', 'restart', 'restore'] as const) {
+    it(`at the gate before ${phase}: every row is there, every replica active, and the same migration can be done from the start`, async () => {
+      const before = await ground.oracle();
+      const tables = (await userTables(ground.firstHost.url)).length;
+      ground.worker();
+      const spec = ground.spec((document) => (document['pauseBefore'] = [phase]));
+      assert.equal((await ground.cli('start', spec, '--execute', '--watch')).code, 4);
+      const aborted = await ground.cli('abort', ground.id, '--reason', 'not tonight', '--watch', '--json');
+      assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+      await allAttachedAndWritable(tables);
+      assert.deepEqual(await ground.oracle(), before);
+
+      if (phase === 'restore') return;
+      // Writes go on, and a later migration under the same id takes them along: nothing that the aborted one noted stands any more.
+      await run(ground.firstHost.url, `INSERT INTO \`${ground.database}\`.t0 SELECT toDate('2024-02-02'), number, 'later' FROM numbers(3)`);
+      for (const { url } of ground.hosts.slice(1)) {
+        await run(url, `ALTER TABLE \`${ground.database}\`.t0 DROP PARTITION 202403`);
+      }
+      const later = await ground.oracle();
+      const again = await ground.cli('start', ground.spec(), '--execute', '--watch', '--json');
+      assert.equal(again.code, 0, again.stdout + again.stderr);
+      await allAttachedAndWritable(tables);
+      assert.deepEqual(await ground.oracle(), later);
+    });
+  }
+
+  it('another migration of the same tables can start afterwards', async () => {
+    const before = await ground.oracle();
+    ground.worker();
+    assert.equal((await ground.cli('start', ground.spec((document) => (document['pauseBefore'] = ['restart'])), '--execute', '--watch')).code, 4);
+    assert.equal((await ground.cli('abort', ground.id, '--watch')).code, 0);
+    const second = await ground.cli('start', ground.spec((document) => (document.id = `${ground.id}-second`)), '--execute', '--watch', '--json');
+    assert.equal(second.code, 0, second.stdout + second.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+});

@@ -1,0 +1,25 @@
+import type { StackDescription } from '../../src/dev/stack';
+import { ZooKeeperSession, type ZnodeEntry } from '../../src/zookeeper/session';
+
+/** Runs `work` on a session of the stack's ensemble, from its very root. */
+export async function withZooKeeper<T>(up: StackDescription, work: (session: ZooKeeperSession) => Promise<T>): Promise<T> {
+  const session = await ZooKeeperSession.open({ connect: up.zookeeper.connect, root: '' });
+  try {
+    return await work(session);
+  } finally {
+    await session.close();
+  }
+}
+
+/**
+ * The complete tree, a line a node: its path, who changed it last (mzxid), how often its children changed and how many there are. ZooKeeper's
+ * own `/zookeeper` is left out.
+ */
+export async function wholeTree(up: StackDescription): Promise<string[]> {
+  return withZooKeeper(up, async (session) => {
+    const entries: ZnodeEntry[] = await session.listTree('/');
+    return entries
+      .filter(({ path }) => path !== '/' && path !== '/zookeeper' && !path.startsWith('/zookeeper/'))
+      .map(({ path, stat }) => `${path} ${JSON.stringify(stat, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))}`);
+  });
+}
