@@ -50,9 +50,11 @@ export async function restoreReplica(connections: Connections, input: RestoreInp
   const registered = await isRegistered(connections, input);
   if (note.status === 'RESTORED' && registered) return { updates: [updateOf(replica, note)] };
   if (!registered) note = await restore(connections, input, note, state);
-  await untilQuiet(connections, input);
   let standing = await look(connections, input, note);
-  standing = await settle(connections, input, note, standing);
+  if (!isSettled(standing, input.writable)) {
+    await untilQuiet(connections, input);
+    standing = await settle(connections, input, note, await look(connections, input, note));
+  }
   const words: string[] = [];
   if (!isEqual(standing.difference) && standing.difference.missingParts > 0) {
     const repaired = await repairParts(connections, input, note);

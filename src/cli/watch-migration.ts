@@ -45,7 +45,11 @@ export async function watchMigration(connection: WatchConnection, id: string, op
   const live = process.stderr.isTTY && options.json !== true;
   const screen = live ? await liveScreen() : lineScreen();
   try {
-    const last = await follow(connection, id, screen, { stay: live || options.stay === true, signal: interrupt.signal });
+    const last = await follow(connection, id, screen, {
+      stay: live || options.stay === true,
+      aborting: options.wanted === 'aborted',
+      signal: interrupt.signal,
+    });
     screen.end();
     if (last === 'interrupted') return leave(id);
     if (options.quiet !== true) printEnd(connection, last, options);
@@ -59,6 +63,8 @@ export async function watchMigration(connection: WatchConnection, id: string, op
 interface Following {
   /** Whether waiting for somebody is no reason to end. */
   readonly stay: boolean;
+  /** An abort was asked for: a wait from before the workflow heard of it is over already. */
+  readonly aborting: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -66,7 +72,7 @@ async function follow(
   connection: WatchConnection,
   id: string,
   screen: Screen,
-  { stay, signal }: Following,
+  { stay, aborting, signal }: Following,
 ): Promise<MigrationDescription | 'interrupted'> {
   const meter = new RateMeter();
   let waitingSince: number | undefined;
@@ -82,7 +88,8 @@ async function follow(
       count(meter, description);
       screen.show(description, meter);
       if (!isRunning(description.status)) return description;
-      waitingSince = description.summary.outcome === 'waiting' ? (waitingSince ?? Date.now()) : undefined;
+      const waits = description.summary.outcome === 'waiting' && (!aborting || description.summary.aborting);
+      waitingSince = waits ? (waitingSince ?? Date.now()) : undefined;
       if (!stay && waitingSince !== undefined && Date.now() - waitingSince >= WAITING_SETTLED_MS) return description;
     }
     await sleep(LOOK_EVERY_MS, signal);

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+
+import { killPart, startPart } from '../../src/dev/stack';
+import { Ground, pause, someTables } from '../support/stack';
+import { withZooKeeper } from '../support/zookeeper';
+import { finish, reasons, statementSeen } from './support';
+
+const RESTORE = /^\s*SYSTEM RESTORE REPLICA/u;
+const ONE_AT_A_TIME = { parallel: { detach: 1, clean: 1, restore: 1 } };
+
+describe('a part that is killed in the middle of a migration', function () {
+  this.timeout(420_000);
+  let ground: Ground;
+  let before: Record<string, string>;
+
+  beforeEach(async () => {
+    ground = await Ground.on('kill');
+    await ground.seed(someTables(ground.database, 4));
+    before = await ground.oracle();
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  async function atGate(...gates: string[]): Promise<void> {
+    ground.worker();
+    const spec = ground.spec((document) => Object.assign(document, { pauseBefore: gates, ...ONE_AT_A_TIME }));
+    const started = await ground.cli('start', spec, '--execute', '--watch', '--json');
+    assert.equal(started.code, 4, started.stdout + started.stderr);
+  }
+
+  async function completes(): Promise<void> {
+    assert.equal(await finish(ground), 'completed');
+    assert.deepEqual(await ground.oracle(), before);
+  }
+
+  it('Temporal in restore: the command line says that it does not answer, and on its file the migration completes', async () => {
+    await atGate('restore');
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'restore');
+    await statementSeen(ground, marks, RESTORE);
+    await killPart(ground.up.dir, 'temporal');
+    const status = await ground.cli('status', ground.id, '--json');
+    assert.equal(status.code, 1);
+    assert.match(status.stdout, /TEMPORAL_UNREACHABLE/u);
+    await startPart(ground.up.dir, 'temporal');
+    await completes();
+    const sent = ground.statements(marks, RESTORE).map(({ host, text }) => `${host} ${text}`);
+    assert.equal(new Set(sent).size, sent.length, `sent again: ${sent.join('\n')}`);
+  });
+
+  it('ZooKeeper in restore: the reason is shown until it is back, then the migration completes', async () => {
+    await atGate('restore');
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'restore');
+    await statementSeen(ground, marks, RESTORE);
+    await killPart(ground.up.dir, 'zookeeper');
+    await reasons(ground, /ZOOKEEPER_UNAVAILABLE|ZooKeeper/u);
+    await startPart(ground.up.dir, 'zookeeper');
+    await completes();
+  });
+
+  it('a host between detach and clean: nothing is deleted while it is unreachable, and the reason is shown until it is back', async () => {
+    await atGate('clean');
+    const host = ground.hosts[1];
+    assert.ok(host !== undefined);
+    const nodes = async (): Promise<number> => withZooKeeper(ground.up, (session) => session.countTree(`${ground.from}/clickhouse/tables`));
+    await killPart(ground.up.dir, host.name);
+    const [was, marks] = [await nodes(), ground.marks()];
+    await ground.cli('approve', ground.id, 'clean');
+    await reasons(ground, new RegExp(`HOST_UNREACHABLE: ${host.name}`, 'u'));
+    await pause(1_000);
+    assert.equal(await nodes(), was);
+    await startPart(ground.up.dir, host.name);
+    await completes();
+    // DETACH … PERMANENTLY: the start of the server brought none of its tables back.
+    assert.deepEqual(ground.statements(marks, /^\s*DETACH TABLE/u), []);
+  });
+
+  it('a host in the restart phase, while its tables are attached: the reason is shown until it is back', async () => {
+    await atGate('restart');
+    const host = ground.hosts[1];
+    assert.ok(host !== undefined);
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'restart');
+    await statementSeen(ground, marks, /^\s*ATTACH TABLE/u, host.name);
+    await killPart(ground.up.dir, host.name);
+    await reasons(ground, new RegExp(`HOST_UNREACHABLE: ${host.name}`, 'u'));
+    await startPart(ground.up.dir, host.name);
+    await completes();
+  });
+
+  it('a host inside RESTORE of a table with many parts: what it left half done is mended by the saved manifest, and proved', async () => {
+    await ground.seed([
+      {
+        database: ground.database, name: 'very many', columns: 'day Date, user UInt32', partitionBy: 'day', orderBy: 'user',
+        data: [{ select: "SELECT toDate('2024-01-01') + number % 400, number FROM numbers(4000)" }],
+      },
+    ]);
+    before = await ground.oracle();
+    await atGate('restore');
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'restore');
+    const host = await statementSeen(ground, marks, /^\s*SYSTEM RESTORE REPLICA .*very many/u);
+    await pause(400);
+    await killPart(ground.up.dir, host);
+    await reasons(ground, new RegExp(`HOST_UNREACHABLE: ${host}`, 'u'));
+    await startPart(ground.up.dir, host);
+    await completes();
+  });
+});

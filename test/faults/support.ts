@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+
+import { execa } from 'execa';
+
+import { type Ground, pause } from '../support/stack';
+
+/** Waits until a host has begun a statement, and answers which host. */
+export async function statementSeen(ground: Ground, marks: Readonly<Record<string, number>>, pattern: RegExp, on?: string): Promise<string> {
+  const end = Date.now() + 60_000;
+  for (;;) {
+    const [seen] = ground.statements(marks, pattern).filter(({ host }) => on === undefined || host === on);
+    if (seen !== undefined) return seen.host;
+    if (Date.now() > end) throw new Error(`no statement like ${pattern.source} was sent`);
+    await pause(20);
+  }
+}
+
+/** Waits until `status` says why the migration does not get on. */
+export async function reasons(ground: Ground, pattern: RegExp): Promise<void> {
+  const end = Date.now() + 90_000;
+  for (;;) {
+    const status = await ground.json<{ reasons: string[]; outcome: string }>('status', ground.id);
+    if (status.reasons.some((reason) => pattern.test(reason))) return;
+    assert.ok(Date.now() < end && status.outcome === 'running', `no reason like ${pattern.source}: ${JSON.stringify(status, undefined, 1).slice(0, 3_000)}`);
+    await pause(200);
+  }
+}
+
+interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
+/**
+ * Follows a migration to its end as an operator would: a failure is read, what it says is done (the command to run on the host, for a part
+ * that SQL cannot name), and `retry` is given. Answers the outcome.
+ */
+export async function finish(ground: Ground, note: (what: string) => void = () => undefined): Promise<string> {
+  for (let retries = 0; ; retries += 1) {
+    const { outcome } = await ground.until((status) => status.outcome !== 'running', 'the end', 240_000);
+    if (outcome !== 'failed' || retries === 5) return outcome;
+    const { failures } = await ground.json<{ failures: Failure[] }>('status', ground.id);
+    for (const { code, message } of failures) {
+      note(code);
+      const command = /On the host: (.*) ; then retry/u.exec(message)?.[1];
+      if (command !== undefined) await execa('sh', ['-c', command], { stdin: 'ignore' });
+    }
+    const retried = await ground.cli('retry', ground.id, '--json');
+    assert.equal(retried.code, 0, `${JSON.stringify(failures)}\n${retried.stdout}${retried.stderr}`);
+  }
+}
