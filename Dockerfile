@@ -18,8 +18,8 @@ ENV NODE_ENV=production
 COPY --from=build /app/package.json /app/package.json
 COPY --from=build /app/node_modules /app/node_modules
 COPY --from=build /app/dist /app/dist
-RUN ln -s /app/dist/src/cli.js /usr/local/bin/ch-zk-migrate && mkdir -p /work/status && chown -R node:node /work
+RUN ln -s /app/dist/src/cli.js /usr/local/bin/ch-zk-migrate && mkdir -p /srv/status && chown -R node:node /srv
 USER node
-WORKDIR /work
+WORKDIR /srv
 ENTRYPOINT ["ch-zk-migrate"]
 CMD ["worker"]
