@@ -45,7 +45,11 @@ function fingerprint(spec: MigrationSpec, host: HostSpec): string {
 /** Whether a host's own tables know the migration: its inventory is sealed there, and not let go of. */
 export async function knowsMigration(host: ClickHouseHost, migration: string): Promise<boolean> {
   if (!(await hasStore(host))) return false;
-  return (await readEvents(host, migration)).some(({ kind }) => kind === 'sealed');
+  const events = await readEvents(host, migration);
+  const sealed = events.findLastIndex(({ kind }) => kind === 'sealed');
+  // After an abort its tables went on living: what was noted of them before stands no more, and nothing is held.
+  const aborted = events.findLastIndex(({ kind, data }) => kind === 'released' && data['why'] === 'aborted');
+  return sealed > aborted;
 }
 
 /** Replicas of a host that another migration, not ended, holds: `[migration, database, table]`. */
@@ -71,7 +75,13 @@ export async function freezeInventory(connections: Connections, { spec }: Prefli
   report({ doing: 'freezing the inventory', total: spec.hosts.length });
   await Promise.all(spec.hosts.filter((_, index) => known[index] === true).map((host) => checkFingerprint(connections, spec, host)));
   await Promise.all(fresh.map((host) => claim(connections, spec, host)));
-  await Promise.all(fresh.map((host) => yieldToOthers(connections, spec, host)));
+  try {
+    await Promise.all(fresh.map((host) => yieldToOthers(connections, spec, host)));
+  } catch (error) {
+    // Nothing is held by a migration that does not begin, on no host.
+    await Promise.all(fresh.map((host) => addEvent(connections.host(targetOfSpec(host, 'before')), spec.id, 'released', { why: 'held by another' })));
+    throw error;
+  }
   for (const host of fresh) {
     const target = connections.host(targetOfSpec(host, 'before'));
     await addEvent(target, spec.id, 'sealed', { fingerprint: fingerprint(spec, host) });
@@ -99,11 +109,13 @@ async function claim(connections: Connections, spec: MigrationSpec, host: HostSp
     { params: { migration: spec.id }, doing: 'looking for an inventory left half written' },
   );
   if (Number(stale[0]?.n ?? 0) > 0) {
-    // Written by a try that died before it sealed: nothing was changed since, so it is made again.
-    await server.run(`ALTER TABLE ${STORE_DATABASE}.inventory DELETE WHERE migration = {migration:String} SETTINGS mutations_sync = 1`, {
-      params: { migration: spec.id },
-      doing: 'removing an inventory left half written',
-    });
+    // Written by a try that died before it sealed, or by a run that was aborted: it is made again, and nothing that was noted then stands.
+    for (const table of ['statuses', 'inventory']) {
+      await server.run(`ALTER TABLE ${STORE_DATABASE}.${table} DELETE WHERE migration = {migration:String} SETTINGS mutations_sync = 1`, {
+        params: { migration: spec.id },
+        doing: 'removing an inventory that stands no more',
+      });
+    }
   }
   await writeInventory(
     server,
@@ -132,7 +144,6 @@ async function yieldToOthers(connections: Connections, spec: MigrationSpec, host
   const names = new Set(mine.map(({ database, table }) => JSON.stringify([database, table])));
   const held = (await heldByOthers(server, spec.id)).find(({ database, table }) => names.has(JSON.stringify([database, table])));
   if (held === undefined) return;
-  await addEvent(server, spec.id, 'released', { why: `held by ${held.migration}` });
   throw new MigrationError(
     'HELD',
     `${replicaLabel({ host: host.name, ...held })} is held by the migration "${held.migration}": finish or abort it first (ch-zk-migrate status ${held.migration})`,

@@ -92,7 +92,9 @@ async function ensureRoot(connections: Connections, ensemble: EnsembleSpec, dige
 /** The instant of the server's start that an earlier try of this migration noted before it asked for a restart. */
 async function restartAsked(host: ClickHouseHost, migration: string): Promise<number | undefined> {
   const events = await readEvents(host, migration);
-  const boot = events.filter(({ kind }) => kind === 'restart').at(-1)?.data['boot'];
+  // What an aborted run of this migration noted is from before its inventory was sealed again.
+  const ofThisRun = events.slice(events.findLastIndex(({ kind }) => kind === 'sealed') + 1);
+  const boot = ofThisRun.filter(({ kind }) => kind === 'restart').at(-1)?.data['boot'];
   return typeof boot === 'number' ? boot : undefined;
 }
 
