@@ -159,6 +159,8 @@ class Migration {
   private stopsAfter(stage: Stage): boolean {
     if (this.state.failuresTotal === 0) return false;
     if (this.state.halted) return true;
+    // The last phase that a table can fail in: what comes after is for a migration without failures, and its words would be of `finish`.
+    if (stage === 'restore') return true;
     return (stage === 'detach' || stage === 'clean') && this.state.spec.hosts.some(moves);
   }
 

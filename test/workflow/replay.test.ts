@@ -7,7 +7,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { Client, Connection } from '@temporalio/client';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils';
+import { temporal } from '@temporalio/proto';
 import { Worker } from '@temporalio/worker';
 
 import { WORKFLOW_BUNDLE } from '../../src/bundle';
@@ -15,13 +15,15 @@ import { Ground, someTables } from '../support/stack';
 
 const HISTORIES = resolve(__dirname, '../../../test/workflow/histories');
 
+const { History } = temporal.api.history.v1;
+
 /** The part of a history's JSON that tests change. */
 interface HistoryJson {
   events: { eventId: string; eventType: string; activityTaskScheduledEventAttributes?: { activityType: { name: string } } }[];
 }
 
 async function replay(history: unknown): Promise<void> {
-  await Worker.runReplayHistory({ workflowBundle: { codePath: WORKFLOW_BUNDLE } }, history, 'replayed');
+  await Worker.runReplayHistory({ workflowBundle: { codePath: WORKFLOW_BUNDLE } }, History.fromObject(history as object), 'replayed');
 }
 
 function recorded(): { name: string; read: () => HistoryJson }[] {
@@ -68,7 +70,7 @@ describe('replay', function () {
       const watched = await ground.cli('watch', ground.id);
       assert.equal(watched.code, 0, watched.stderr);
       const history = await new Client({ connection }).workflow.getHandle(ground.id).fetchHistory();
-      const json = historyToJSON(history);
+      const json = JSON.stringify(History.toObject(History.fromObject(history), { longs: String, enums: String, bytes: String }), undefined, 1);
       await replay(JSON.parse(json));
       if (process.env['RECORD_HISTORY'] !== undefined) writeFileSync(join(HISTORIES, 'two-tables-two-replicas.json'), `${json}\n`);
     } finally {
