@@ -16,7 +16,7 @@ export function workerCommand(): Command {
     .action(async (file: string | undefined) => {
       await runWorkers(command, file);
     });
-  return withExample(command, 'CLICKHOUSE_PASSWORD=… ch-zk-migrate worker orders.yaml', 'ch-zk-migrate worker --task-queue ch-zk-migrate');
+  return withExample(command, 'ch-zk-migrate worker orders.yaml', 'ch-zk-migrate worker --task-queue ch-zk-migrate');
 }
 
 async function runWorkers(command: Command, file: string | undefined): Promise<void> {

@@ -66,6 +66,8 @@ describe('a whole migration to a new root, on two replicas', function () {
   }
 
   it('pauses inside a phase, starts nothing while it is paused, and goes on when it is resumed', async () => {
+    // Enough of them that the phase is not over before the pause arrives.
+    await ground.seed(someTables(`more ${ground.database}`, 40));
     const before = await ground.oracle();
     ground.worker();
     await ground.cli('start', ground.spec((spec) => (spec['parallel'] = { detach: 1, clean: 1, restore: 1 })), '--execute');
