@@ -2,8 +2,8 @@ import { serverWords } from '../clickhouse/errors';
 import type { HostSpec, MigrationSpec } from '../domain/spec';
 import { MigrationError } from '../domain/failure';
 import type { Connections } from './deps';
+import { hostTarget } from '../workflows/targets';
 import { inspect } from './preflight';
-import { targetOfSpec } from './inventory';
 
 /** One thing that was looked at. */
 export interface Check {
@@ -58,7 +58,7 @@ export async function examine(connections: Connections, spec: MigrationSpec): Pr
 
 async function examineHost(connections: Connections, host: HostSpec): Promise<Check[]> {
   try {
-    const server = connections.host(targetOfSpec(host, 'before'));
+    const server = connections.host(hostTarget(host, 'before'));
     const rows = await server.select<{ version: string; up: string; user: string }>(
       'SELECT version() AS version, toString(uptime()) AS up, currentUser() AS user',
       { doing: 'asking for its version', timeoutMs: 10_000 },
@@ -83,7 +83,7 @@ async function examineHost(connections: Connections, host: HostSpec): Promise<Ch
  *   statement that is refused later stops its table, and says so.
  */
 export async function missingGrants(connections: Connections, host: HostSpec): Promise<string[]> {
-  const server = connections.host(targetOfSpec(host, 'before'));
+  const server = connections.host(hostTarget(host, 'before'));
   const missing: string[] = [];
   for (const grant of NEEDED_GRANTS) {
     try {

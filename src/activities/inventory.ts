@@ -23,19 +23,8 @@ import type { HostSpec, MigrationSpec } from '../domain/spec';
 import { NO_COUNTS, type StatusCounts } from '../domain/status';
 import { type Connections, ensembleOf, report } from './deps';
 import { listReplicas } from './inspect';
+import { hostTarget } from '../workflows/targets';
 import type { FreezeOutcome, HostTarget, LoadPageInput, PreflightInput } from './types';
-
-/** How a worker reaches a host of the spec, with its metadata where it is today, or where it must be after the restart. */
-export function targetOfSpec(host: HostSpec, where: 'before' | 'after'): HostTarget {
-  return {
-    name: host.name,
-    url: host.url,
-    user: host.user,
-    zookeeper: where === 'before' ? host.zookeeper : host.after,
-    ...(host.passwordEnv === undefined ? {} : { passwordEnv: host.passwordEnv }),
-    ...(host.tls === undefined ? {} : { tls: host.tls }),
-  };
-}
 
 /** What a spec says that must not change between runs of one migration. */
 function fingerprint(spec: MigrationSpec, host: HostSpec): string {
@@ -69,7 +58,7 @@ export async function heldByOthers(host: ClickHouseHost, migration: string): Pro
  * migrations that come at once at most one goes on (invariant 11).
  */
 export async function freezeInventory(connections: Connections, { spec }: PreflightInput): Promise<FreezeOutcome> {
-  const known = await Promise.all(spec.hosts.map((host) => knowsMigration(connections.host(targetOfSpec(host, 'before')), spec.id)));
+  const known = await Promise.all(spec.hosts.map((host) => knowsMigration(connections.host(hostTarget(host, 'before')), spec.id)));
   const resumed = known.some(Boolean);
   const fresh = spec.hosts.filter((_, index) => known[index] !== true);
   report({ doing: 'freezing the inventory', total: spec.hosts.length });
@@ -79,18 +68,18 @@ export async function freezeInventory(connections: Connections, { spec }: Prefli
     await Promise.all(fresh.map((host) => yieldToOthers(connections, spec, host)));
   } catch (error) {
     // Nothing is held by a migration that does not begin, on no host.
-    await Promise.all(fresh.map((host) => addEvent(connections.host(targetOfSpec(host, 'before')), spec.id, 'released', { why: 'held by another' })));
+    await Promise.all(fresh.map((host) => addEvent(connections.host(hostTarget(host, 'before')), spec.id, 'released', { why: 'held by another' })));
     throw error;
   }
   for (const host of fresh) {
-    const target = connections.host(targetOfSpec(host, 'before'));
+    const target = connections.host(hostTarget(host, 'before'));
     await addEvent(target, spec.id, 'sealed', { fingerprint: fingerprint(spec, host) });
   }
   return { ...(await tally(connections, spec)), resumed };
 }
 
 async function checkFingerprint(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
-  const events = await readEvents(connections.host(targetOfSpec(host, 'before')), spec.id);
+  const events = await readEvents(connections.host(hostTarget(host, 'before')), spec.id);
   const sealed = events.find(({ kind }) => kind === 'sealed')?.data['fingerprint'];
   if (sealed === fingerprint(spec, host)) return;
   throw new MigrationError(
@@ -100,7 +89,7 @@ async function checkFingerprint(connections: Connections, spec: MigrationSpec, h
 }
 
 async function claim(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
-  const target = targetOfSpec(host, 'before');
+  const target = hostTarget(host, 'before');
   const server = connections.host(target);
   await createStore(server);
   const replicas = (await listReplicas(server, spec)).filter(({ selected }) => selected);
@@ -131,12 +120,12 @@ async function claim(connections: Connections, spec: MigrationSpec, host: HostSp
 
 /** The place in the inventory of the replicated table that a replica on this host belongs to. */
 export function orderKeyOf(spec: MigrationSpec, host: HostSpec, replica: InventoryReplica): string {
-  const { connect, root } = ensembleOf(targetOfSpec(host, 'before'), spec, replica.zookeeperName);
+  const { connect, root } = ensembleOf(hostTarget(host, 'before'), spec, replica.zookeeperName);
   return tableOrderKey(connect, root, replica.zookeeperPath);
 }
 
 async function yieldToOthers(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
-  const server = connections.host(targetOfSpec(host, 'before'));
+  const server = connections.host(hostTarget(host, 'before'));
   const mine = await server.select<{ database: string; table: string }>(
     `SELECT database, table FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String}`,
     { params: { migration: spec.id }, doing: 'reading the inventory back' },
@@ -155,7 +144,7 @@ export async function tally(
   connections: Connections,
   spec: Pick<MigrationSpec, 'id'> & { readonly hosts: readonly HostSpec[] },
 ): Promise<Omit<FreezeOutcome, 'resumed'>> {
-  const hosts = spec.hosts.map((host) => targetOfSpec(host, 'before'));
+  const hosts = spec.hosts.map((host) => hostTarget(host, 'before'));
   return tallyTargets(connections, spec.id, hosts);
 }
 

@@ -11,7 +11,8 @@ import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
 import { type Connections, ensembleOf, report } from './deps';
 import { checkHost } from './host-checks';
-import { heldByOthers, knowsMigration, targetOfSpec } from './inventory';
+import { heldByOthers, knowsMigration } from './inventory';
+import { hostTarget } from '../workflows/targets';
 import { listReplicas, type ListedReplica } from './inspect';
 import { refuseTree } from './path-guard';
 import type { PreflightInput, PreflightOutcome } from './types';
@@ -146,7 +147,7 @@ async function inspectHost(
 ): Promise<InspectedHost | undefined> {
   const where = { host: host.name };
   try {
-    const server = connections.host(targetOfSpec(host, 'before'));
+    const server = connections.host(hostTarget(host, 'before'));
     const rows = await server.select<{ version: string }>('SELECT version() AS version', {
       doing: 'asking for its version',
       timeoutMs: 10_000,
@@ -218,7 +219,7 @@ function groupTables(hosts: readonly InspectedHost[], spec: MigrationSpec, found
       if (!listed.selected) continue;
       const { replica } = listed;
       try {
-        const ensemble = ensembleOf(targetOfSpec(host.spec, 'before'), spec, replica.zookeeperName);
+        const ensemble = ensembleOf(hostTarget(host.spec, 'before'), spec, replica.zookeeperName);
         const key = tableOrderKey(ensemble.connect, ensemble.root, replica.zookeeperPath);
         const group = groups.get(key) ?? { ensemble, path: replica.zookeeperPath, members: [] };
         group.members.push({ host, listed });
