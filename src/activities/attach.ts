@@ -71,6 +71,25 @@ export async function ensureAttached(connections: Connections, input: AttachInpu
   throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} is not attached after ATTACH`);
 }
 
+/**
+ * Takes the replica out and in again, which gives it a new ZooKeeper session: one whose metadata was not complete when its session
+ * expired has nothing that would renew it, and answers `Session expired` for ever.
+ */
+export async function reattach(connections: Connections, input: AttachInput): Promise<ReplicaState> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  report({ doing: 'DETACH and ATTACH, for a new ZooKeeper session' });
+  const sent = await send(host, statements.detachForNow(replica), {
+    queryId: statementId(migration, replica, 'detach-for-now'),
+    doing: `detaching ${replicaLabel(replica)} for a new ZooKeeper session`,
+  });
+  const state = await ensureAttached(connections, input);
+  if (sent.end === 'refused') throw sent.error;
+  // What was said to the table that went is not known to the one that came.
+  await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+  return state;
+}
+
 /** Readonly alone proves nothing (a server that starts is readonly too, ClickHouse issue 40148): its node must be absent as well. */
 async function seenReadonly(connections: Connections, input: AttachInput, state: ReplicaState): Promise<void> {
   const { replica } = input;

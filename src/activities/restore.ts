@@ -6,7 +6,7 @@ import { replicaLabel } from '../domain/inventory';
 import { describeDifference, isEqual, type ManifestDifference } from '../domain/manifest';
 import { type Connections, ensembleOf, report, sleep, stopIfCancelled } from './deps';
 import { updateOf } from './detach';
-import { ensureAttached } from './attach';
+import { ensureAttached, reattach } from './attach';
 import { collisionsInDetached, repairParts } from './repair';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, waitWhileRunning } from './look';
 import { proveByRows, proveAgainstFirst } from './proof';
@@ -24,6 +24,7 @@ export interface Standing {
   /** Active parts that ZooKeeper does not list, and the other way round. */
   readonly unlisted: number;
   readonly readonly: boolean;
+  readonly sessionExpired: boolean;
   readonly queueSize: number;
   readonly active: number;
 }
@@ -40,16 +41,21 @@ export async function restoreReplica(connections: Connections, input: RestoreInp
   const host = connections.host(input.host);
   let note = await readNote(host, migration, replica);
   if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
-  const state = await ensureAttached(connections, input);
+  let state = await ensureAttached(connections, input);
   const begun = note.step !== 'baseline';
   if (begun) {
     // A server that was killed since started with its merges on: what they change can no longer be compared by hashes.
     await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
     await waitWhileRunning(host, statementId(migration, replica, 'restore'));
+    state = await lookAtReplica(host, replica);
   }
   const registered = await isRegistered(connections, input);
   if (note.status === 'RESTORED' && registered) return { updates: [updateOf(replica, note)] };
-  if (!registered) note = await restore(connections, input, note, state);
+  if (!registered) {
+    // Nothing on the server renews the session of a table without metadata.
+    if (state.readonly && state.sessionExpired) state = await reattach(connections, input);
+    note = await restore(connections, input, note, state);
+  }
   let standing = await look(connections, input, note);
   if (!isSettled(standing, input.writable)) {
     await untilQuiet(connections, input);
@@ -87,6 +93,7 @@ async function look(connections: Connections, input: RestoreInput, note: Replica
     registered: listed !== undefined,
     unlisted,
     readonly: state.readonly,
+    sessionExpired: state.sessionExpired,
     queueSize: state.queueSize,
     active: active.size,
   };
@@ -183,10 +190,16 @@ async function settle(connections: Connections, input: RestoreInput, note: Repli
   let standing = from;
   let best = progressOf(standing);
   let since = Date.now();
+  let renewed = false;
   for (let pauseMs = 20; !isSettled(standing, input.writable); pauseMs = Math.min(pauseMs * 1.5, 2_000)) {
     // Nothing is on its way any more, yet parts are missing: waiting longer brings none.
     if (standing.queueSize === 0 && !standing.readonly && Date.now() - since > QUIET_MS) return standing;
     if (Date.now() - since > NO_PROGRESS_LIMIT_MS) return standing;
+    if (!renewed && standing.readonly && standing.sessionExpired && Date.now() - since > SESSION_RENEWED_WITHIN_MS) {
+      await reattach(connections, input);
+      renewed = true;
+      since = Date.now();
+    }
     report({ doing: 'catching up', done: standing.active, total: note.parts });
     await sleep(pauseMs);
     standing = await look(connections, input, note);
@@ -198,6 +211,9 @@ async function settle(connections: Connections, input: RestoreInput, note: Repli
   }
   return standing;
 }
+
+/** A server renews the session of a replica by itself within seconds, once its metadata is complete. */
+const SESSION_RENEWED_WITHIN_MS = 20_000;
 
 /** A replica with an empty queue that stays short of parts for this long has all that it gets by itself. */
 const QUIET_MS = 3_000;

@@ -40,12 +40,12 @@ interface TableName {
 export const statements = {
   stopMerges: (table: TableName) => `SYSTEM STOP MERGES ${quoteTable(table)}`,
   startMerges: (table: TableName) => `SYSTEM START MERGES ${quoteTable(table)}`,
-  stopReplicatedSends: (table: TableName) => `SYSTEM STOP FETCHES ${quoteTable(table)}`,
   detach: (table: TableName) => `DETACH TABLE ${quoteTable(table)} PERMANENTLY SYNC`,
+  /** Undone by any start of the server: for the moment between it and an ATTACH. */
+  detachForNow: (table: TableName) => `DETACH TABLE ${quoteTable(table)} SYNC`,
   attach: (table: TableName) => `ATTACH TABLE ${quoteTable(table)}`,
   restore: (table: TableName) => `SYSTEM RESTORE REPLICA ${quoteTable(table)}`,
   sync: (table: TableName) => `SYSTEM SYNC REPLICA ${quoteTable(table)}`,
-  restartReplica: (table: TableName) => `SYSTEM RESTART REPLICA ${quoteTable(table)}`,
   attachPart: (table: TableName, part: string) => `ALTER TABLE ${quoteTable(table)} ATTACH PART ${quoteString(part)}`,
   shutdown: () => 'SYSTEM SHUTDOWN',
 } as const;
