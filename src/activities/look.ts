@@ -2,7 +2,8 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, type ReplicaRef, replicaLabel } from '../domain/inventory';
 import type { ManifestDifference } from '../domain/manifest';
-import { STORE_DATABASE } from '../clickhouse/store';
+import { type ReplicaNote, STORE_DATABASE } from '../clickhouse/store';
+import { askTogether, labelOf, ofTables, rowsOf } from '../clickhouse/together';
 import { sleep } from './deps';
 
 /** What a server says of one replica now. */
@@ -32,6 +33,8 @@ const NOT_ATTACHED: ReplicaState = {
 
 interface LookRow {
   readonly kind: 'table' | 'replica';
+  readonly database: string;
+  readonly table: string;
   readonly a: string;
   readonly b: string;
   readonly readonly: number;
@@ -42,13 +45,22 @@ interface LookRow {
 
 /** Looks whether the replica is attached, and how it is. An attached one that is no replicated table any more is `TABLE_CHANGED`. */
 export async function lookAtReplica(host: ClickHouseHost, replica: ReplicaRef): Promise<ReplicaState> {
-  const rows = await host.select<LookRow>(
-    `SELECT 'table' AS kind, toString(uuid) AS a, engine AS b, 0 AS readonly, toUInt32(0) AS queue_size, 0 AS expired, '' AS exception
-     FROM system.tables WHERE database = {database:String} AND name = {table:String}
-     UNION ALL SELECT 'replica', zookeeper_path, replica_name, is_readonly, queue_size, is_session_expired, zookeeper_exception
-     FROM system.replicas WHERE database = {database:String} AND table = {table:String}`,
-    { params: { database: replica.database, table: replica.table }, doing: `looking at ${replica.database}.${replica.table}` },
-  );
+  const { database, table } = replica;
+  const rows = await askTogether(host, 'state', { database, table }, async (tables) => {
+    const { condition, params } = ofTables(tables);
+    const all = await host.select<LookRow>(
+      `SELECT 'table' AS kind, database, name AS table, toString(uuid) AS a, engine AS b, 0 AS readonly, toUInt32(0) AS queue_size, 0 AS expired,
+         '' AS exception FROM system.tables WHERE ${condition('database', 'name')}
+       UNION ALL SELECT 'replica', database, table, zookeeper_path, replica_name, is_readonly, queue_size, is_session_expired, zookeeper_exception
+       FROM system.replicas WHERE ${condition('database', 'table')}`,
+      { params, doing: `looking at ${labelOf(tables)}` },
+    );
+    return tables.map(rowsOf(all));
+  });
+  return stateOf(replica, rows);
+}
+
+function stateOf(replica: ReplicaRef, rows: readonly LookRow[]): ReplicaState {
   const table = rows.find(({ kind }) => kind === 'table');
   if (table === undefined) return NOT_ATTACHED;
   if (!table.b.startsWith('Replicated')) {
@@ -125,35 +137,59 @@ export async function compareParts(
   };
 }
 
+interface ComparedRow {
+  readonly database: string;
+  readonly table: string;
+  readonly mp: string;
+  readonly mr: string;
+  readonly ep: string;
+  readonly er: string;
+  readonly expected: string;
+  readonly names: string[];
+}
+
 /**
  * Compares a replica's active parts with a saved manifest, as {@link compareParts} does, and lists the names of the active ones, parts
- * without rows included: one query for both.
+ * without rows included: one query for both, and for all replicas of the host that are compared at the same time.
+ *
+ * @throws MigrationError `MANIFEST_MISSING` when the manifest has not the parts that were counted when it was saved
  */
 export async function compareWithBaseline(
   host: ClickHouseHost,
   migration: string,
   replica: ReplicaRef,
-  take: string,
+  { baselineTake: take, parts }: Pick<ReplicaNote, 'baselineTake' | 'parts'>,
 ): Promise<{ difference: ManifestDifference; names: readonly string[] }> {
-  const rows = await host.select<Record<'mp' | 'mr' | 'ep' | 'er', string> & { names: string[] }>(
-    `SELECT sumIf(n, n > 0 AND rows > 0) AS mp, sumIf(n * toInt64(rows), n > 0) AS mr, -sumIf(n, n < 0 AND rows > 0) AS ep,
-       -sumIf(n * toInt64(rows), n < 0) AS er, groupArrayArray(active) AS names
-     FROM (SELECT partition_id, rows, hash, sum(toInt64(weight)) AS n, groupArrayIf(name, weight = -1) AS active
-       FROM (SELECT name, partition_id, rows, hash_of_all_files AS hash, 1 AS weight FROM ${STORE_DATABASE}.manifests
-           WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND take = {take:String}
-         UNION ALL SELECT name, partition_id, rows, hash_of_all_files, -1 FROM system.parts
-           WHERE active AND database = {database:String} AND table = {table:String})
-       GROUP BY partition_id, rows, hash)`,
-    {
-      params: { migration, database: replica.database, table: replica.table, take },
-      doing: `comparing the parts of ${replica.database}.${replica.table}`,
-      timeoutMs: 300_000,
-    },
-  );
-  const row = rows[0];
-  if (row === undefined) throw new MigrationError('INVARIANT', 'a comparison of parts without an answer');
-  const difference = { missingParts: Number(row.mp), missingRows: Number(row.mr), extraParts: Number(row.ep), extraRows: Number(row.er) };
-  return { difference, names: row.names };
+  const { database, table } = replica;
+  const row = await askTogether(host, `baseline ${migration}`, { database, table, take }, async (tables) => {
+    const { condition, params } = ofTables(tables);
+    const rows = await host.select<ComparedRow>(
+      `SELECT database, table, sumIf(n, n > 0 AND rows > 0) AS mp, sumIf(n * toInt64(rows), n > 0) AS mr,
+         -sumIf(n, n < 0 AND rows > 0) AS ep, -sumIf(n * toInt64(rows), n < 0) AS er, sum(saved) AS expected,
+         groupArrayArray(active) AS names
+       FROM (SELECT database, table, partition_id, rows, hash, sum(toInt64(weight)) AS n, countIf(weight = 1) AS saved,
+           groupArrayIf(name, weight = -1) AS active
+         FROM (SELECT database, table, name, partition_id, rows, hash_of_all_files AS hash, 1 AS weight FROM ${STORE_DATABASE}.manifests
+             WHERE migration = {migration:String} AND ${condition('database', 'table')} AND take IN {takes:Array(String)}
+           UNION ALL SELECT database, table, name, partition_id, rows, hash_of_all_files, -1 FROM system.parts
+             WHERE active AND ${condition('database', 'table')})
+         GROUP BY database, table, partition_id, rows, hash)
+       GROUP BY database, table`,
+      {
+        params: { ...params, migration, takes: tables.map((one) => one.take) },
+        doing: `comparing the parts of ${labelOf(tables)}`,
+        timeoutMs: 300_000,
+      },
+    );
+    const of = rowsOf(rows);
+    return tables.map((one) => of(one)[0]);
+  });
+  // Nothing saved and nothing there: a table without parts.
+  const { mp = 0, mr = 0, ep = 0, er = 0, expected = 0, names = [] } = row ?? {};
+  if (Number(expected) !== parts) {
+    throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)}: its saved manifest has ${expected} parts of ${parts}`);
+  }
+  return { difference: { missingParts: Number(mp), missingRows: Number(mr), extraParts: Number(ep), extraRows: Number(er) }, names };
 }
 
 /** Whether a statement with this id still runs on the server. */

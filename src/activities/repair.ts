@@ -1,6 +1,7 @@
 import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
 import { STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
+import { askTogether, labelOf, ofTables, rowsOf } from '../clickhouse/together';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaRef, replicaLabel } from '../domain/inventory';
 import { type Connections, report } from './deps';
@@ -8,13 +9,17 @@ import { send, statementId } from './statement';
 import type { RestoreInput } from './types';
 
 /** Names that lie in `detached/` and are active as well: RESTORE would restore the stale one and leave the real one behind. */
-export async function collisionsInDetached(host: ClickHouseHost, replica: ReplicaRef): Promise<string[]> {
-  const rows = await host.select<{ name: string }>(
-    `SELECT name FROM system.detached_parts WHERE database = {database:String} AND table = {table:String}
-       AND name IN (SELECT name FROM system.parts WHERE active AND database = {database:String} AND table = {table:String})
-     ORDER BY name`,
-    { params: { database: replica.database, table: replica.table }, doing: `looking into detached/ of ${replicaLabel(replica)}` },
-  );
+export async function collisionsInDetached(host: ClickHouseHost, { database, table }: ReplicaRef): Promise<string[]> {
+  const rows = await askTogether(host, 'collisions', { database, table }, async (tables) => {
+    const { condition, params } = ofTables(tables);
+    const all = await host.select<{ database: string; table: string; name: string }>(
+      `SELECT database, table, name FROM system.detached_parts WHERE ${condition('database', 'table')}
+         AND (database, table, name) IN (SELECT database, table, name FROM system.parts WHERE active AND ${condition('database', 'table')})
+       ORDER BY name`,
+      { params, doing: `looking into detached/ of ${labelOf(tables)}` },
+    );
+    return tables.map(rowsOf(all));
+  });
   return rows.map(({ name }) => name);
 }
 

@@ -82,7 +82,7 @@ async function look(connections: Connections, input: RestoreInput, note: Replica
   const { zookeeper, node } = await nodeOf(connections, input);
   const [state, { difference, names }, listed] = await Promise.all([
     lookAtReplica(host, replica),
-    compareWithBaseline(host, migration, replica, note.baselineTake),
+    compareWithBaseline(host, migration, replica, note),
     zookeeper.children(`${node}/parts`),
   ]);
   const active = new Set(names);

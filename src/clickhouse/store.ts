@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { InventoryReplica, ReplicaRef } from '../domain/inventory';
 import type { OldMetadata, ReplicaStatus } from '../domain/status';
 import type { ClickHouseHost } from './host';
+import { askTogether, labelOf, ofTables, rowsOf } from './together';
 
 /** The host's own tables, see design.md "Where state lives". */
 export const STORE_DATABASE = '_ch_zk_migrate';
@@ -125,16 +126,19 @@ export async function hasStore(host: ClickHouseHost): Promise<boolean> {
 }
 
 /** The note in force of one replica; {@link FIRST_NOTE} when there is none. */
-export async function readNote(host: ClickHouseHost, migration: string, replica: ReplicaRef): Promise<ReplicaNote> {
-  const rows = await host.select<NoteRow>(
-    latestNotesSql('AND database = {database:String} AND table = {table:String}'),
-    {
-      params: { migration, database: replica.database, table: replica.table },
-      doing: `reading what was noted of ${replica.database}.${replica.table}`,
-    },
-  );
-  const row = rows[0];
-  return row === undefined ? FIRST_NOTE : noteOfRow(row);
+export async function readNote(host: ClickHouseHost, migration: string, { database, table }: ReplicaRef): Promise<ReplicaNote> {
+  return askTogether(host, `note ${migration}`, { database, table }, async (tables) => {
+    const { condition, params } = ofTables(tables);
+    const rows = await host.select<NoteRow>(latestNotesSql(`AND ${condition('database', 'table')}`), {
+      params: { migration, ...params },
+      doing: `reading what was noted of ${labelOf(tables)}`,
+    });
+    const of = rowsOf(rows);
+    return tables.map((one) => {
+      const [row] = of(one);
+      return row === undefined ? FIRST_NOTE : noteOfRow(row);
+    });
+  });
 }
 
 /** A pending note and how its writer is told. */

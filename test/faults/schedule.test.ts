@@ -95,7 +95,7 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
         const started = await ground.cli('start', spec, '--execute', '--json');
         assert.equal(started.code, 0, started.stdout + started.stderr);
         for (let left = dice.number(2, 4); left > 0; left -= 1) {
-          await pause(dice.number(0, 1_500));
+          await pause(dice.number(0, 3_000));
           const phase = await phaseOf(ground);
           if (phase === 'ended') break;
           const part = dice.one(['worker', 'temporal', 'zookeeper', ...ground.hosts.map(({ name }) => name)]);
@@ -112,7 +112,7 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
         for (const [words] of said.matchAll(/proved by the rows of each partition/gu)) repairs.add(words);
         const after = await ground.oracle();
         assert.deepEqual(after, before);
-        for (const host of ground.hosts) assert.deepEqual(await sql(host.url, 'SELECT database, table FROM system.replicas WHERE is_readonly'), [], host.name);
+        for (const host of ground.hosts) await writable(host);
         rows += Object.values(after).reduce((sum, words) => sum + Number.parseInt(words, 10), 0);
         const entries = readStatusFile(ground);
         assert.ok(entries !== undefined && entries.length === Object.keys(after).length && entries.every(({ status }) => status === 'RESTORED'));
@@ -123,6 +123,15 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
     });
   }
 });
+
+/** A kill of ZooKeeper may come last: then a server takes a moment to get its session again, and no longer. */
+async function writable(host: { readonly name: string; readonly url: string }): Promise<void> {
+  for (const end = Date.now() + 60_000; ; await pause(500)) {
+    const readonly = await sql(host.url, 'SELECT database, table FROM system.replicas WHERE is_readonly');
+    if (readonly.length === 0) return;
+    assert.ok(Date.now() < end, `readonly on ${host.name}: ${JSON.stringify(readonly)}`);
+  }
+}
 
 async function phaseOf(ground: Ground): Promise<string> {
   try {
