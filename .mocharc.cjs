@@ -6,8 +6,6 @@ const named = process.argv.slice(2).some((word) => word.startsWith('dist/') || w
 /** Tests run on the compiled program, one file after the other: they share one embedded stack, two cores and real ports. */
 module.exports = {
   ...(named ? {} : { spec: ['dist/test/**/*.test.js'] }),
-  // Kills of every part take minutes each: `npm run test:faults`.
-  ...(named ? {} : { ignore: ['dist/test/faults/**'] }),
   // The first has what is fetched or built once, the second ends the shared stack where a test asked for it.
   require: [...(named ? [] : ['dist/test/support/prerequisites.js']), 'dist/test/support/hooks.js'],
   timeout: 120_000,

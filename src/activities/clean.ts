@@ -114,7 +114,7 @@ async function deleteNodes(
   const refusal = await refuseTree(zookeeper, path, children, begun);
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
   if (!begun) {
-    await sameRecord(zookeeper, path);
+    await sameRecord(zookeeper, path, new Set(input.table.replicas.map(({ replicaName }) => replicaName)));
     await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
     await barrier(connections, input, members, zookeeper);
   }
@@ -129,11 +129,12 @@ async function deleteNodes(
 }
 
 /**
- * ZooKeeper's own record of the replicas must be equal: the same parts, empty queues, the whole log read. Else one of them has what
- * another lacks (an INSERT that only one replica got), and it would be lost for the others.
+ * ZooKeeper's own record of the inventory's replicas must be equal: the same parts, empty queues, the whole log read. Else one of them has
+ * what another lacks (an INSERT that only one replica got), and it would be lost for the others. A replica whose host is gone for good
+ * is not among them: the plan said what only it had.
  */
-async function sameRecord(zookeeper: ZooKeeperSession, path: string): Promise<void> {
-  const names = (await zookeeper.children(`${path}/replicas`)) ?? [];
+async function sameRecord(zookeeper: ZooKeeperSession, path: string, members: ReadonlySet<string>): Promise<void> {
+  const names = ((await zookeeper.children(`${path}/replicas`)) ?? []).filter((name) => members.has(name));
   const log = ((await zookeeper.children(`${path}/log`)) ?? []).map((name) => Number(name.slice('log-'.length)));
   const end = log.length === 0 ? 0 : Math.max(...log) + 1;
   const records = await Promise.all(
@@ -157,10 +158,12 @@ async function sameRecord(zookeeper: ZooKeeperSession, path: string): Promise<vo
   const all = new Set(records.flatMap(({ parts }) => [...parts]));
   const short = records.filter(({ parts, queue, unread }) => parts.size !== all.size || queue > 0 || unread > 0);
   if (names.length < 2 || short.length === 0) return;
-  const words = short
-    .map(({ name, parts, queue, unread }) => `"${name}" has ${parts.size} of ${all.size} parts, ${queue} in its queue, ${unread} unread in the log (end ${end})`)
-    .join('; ');
-  throw new MigrationError('REPLICAS_DIFFER', `${path}: ZooKeeper's record of the replicas differs: ${words}`, {
-    details: { behind: short.map(({ name }) => name) },
+  const words = short.map(
+    ({ name, parts, queue, unread }) => `"${name}" has ${parts.size} of ${all.size} parts, ${queue} in its queue, ${unread} unread in the log (end ${end})`,
+  );
+  const ahead = records.filter(({ parts }) => parts.size === all.size).map(({ name }) => name);
+  if (ahead.length < records.length) words.push(`what is lacking was written by way of ${ahead.map((name) => `"${name}"`).join(', ') || 'several'}`);
+  throw new MigrationError('REPLICAS_DIFFER', `${path}: ZooKeeper's record of the replicas differs: ${words.join('; ')}`, {
+    details: { behind: short.map(({ name }) => name), ahead },
   });
 }

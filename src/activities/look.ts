@@ -152,6 +152,8 @@ interface ComparedRow {
  * Compares a replica's active parts with a saved manifest, as {@link compareParts} does, and lists the names of the active ones, parts
  * without rows included: one query for both, and for all replicas of the host that are compared at the same time.
  *
+ * @param by uncompressed where parts may have come from another replica: it may compress them otherwise
+ *
  * @throws MigrationError `MANIFEST_MISSING` when the manifest has not the parts that were counted when it was saved
  */
 export async function compareWithBaseline(
@@ -159,9 +161,10 @@ export async function compareWithBaseline(
   migration: string,
   replica: ReplicaRef,
   { baselineTake: take, parts }: Pick<ReplicaNote, 'baselineTake' | 'parts'>,
+  by: 'hash_of_all_files' | 'hash_of_uncompressed_files',
 ): Promise<{ difference: ManifestDifference; names: readonly string[] }> {
   const { database, table } = replica;
-  const row = await askTogether(host, `baseline ${migration}`, { database, table, take }, async (tables) => {
+  const row = await askTogether(host, `baseline ${by} ${migration}`, { database, table, take }, async (tables) => {
     const { condition, params } = ofTables(tables);
     const rows = await host.select<ComparedRow>(
       `SELECT database, table, sumIf(n, n > 0 AND rows > 0) AS mp, sumIf(n * toInt64(rows), n > 0) AS mr,
@@ -169,9 +172,9 @@ export async function compareWithBaseline(
          groupArrayArray(active) AS names
        FROM (SELECT database, table, partition_id, rows, hash, sum(toInt64(weight)) AS n, countIf(weight = 1) AS saved,
            groupArrayIf(name, weight = -1) AS active
-         FROM (SELECT database, table, name, partition_id, rows, hash_of_all_files AS hash, 1 AS weight FROM ${STORE_DATABASE}.manifests
+         FROM (SELECT database, table, name, partition_id, rows, ${by} AS hash, 1 AS weight FROM ${STORE_DATABASE}.manifests
              WHERE migration = {migration:String} AND ${condition('database', 'table')} AND take IN {takes:Array(String)}
-           UNION ALL SELECT database, table, name, partition_id, rows, hash_of_all_files, -1 FROM system.parts
+           UNION ALL SELECT database, table, name, partition_id, rows, ${by}, -1 FROM system.parts
              WHERE active AND ${condition('database', 'table')})
          GROUP BY database, table, partition_id, rows, hash)
        GROUP BY database, table`,

@@ -315,7 +315,13 @@ async function checkClosure(
     if (names.includes(name)) continue;
     const active = (await zookeeper.exists(`${table.path}/replicas/${name}/is_active`)) !== undefined;
     if (!active && spec.allowMissingReplicas.includes(name)) {
-      found.warn('REPLICA_MISSING', where, `the replica "${name}" of ${table.path} is on no host of the spec`, 'allowed by --allow-missing-replica');
+      const only = await partsOnlyOf(zookeeper, table.path, name, names);
+      found.warn(
+        'REPLICA_MISSING',
+        where,
+        `the replica "${name}" of ${table.path} is on no host of the spec${only === 0 ? '' : `; by ZooKeeper's record ${only} of its parts are on no other replica: what is in them is lost with it`}`,
+        'allowed by --allow-missing-replica',
+      );
       continue;
     }
     found.refuse(
@@ -332,6 +338,18 @@ async function checkClosure(
       found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with its replica "${listed.replica.replicaName}", which ZooKeeper does not have at ${table.ensemble.root}${table.path}`, "write the servers' own ensemble and <root> into zookeeper.connect and zookeeper.root");
     }
   }
+}
+
+/** How many parts, by ZooKeeper's record, only this replica has. */
+async function partsOnlyOf(
+  zookeeper: { children(path: string): Promise<string[] | undefined> },
+  path: string,
+  name: string,
+  others: readonly string[],
+): Promise<number> {
+  const parts = async (replica: string): Promise<string[]> => (await zookeeper.children(`${path}/replicas/${replica}/parts`)) ?? [];
+  const elsewhere = new Set((await Promise.all(others.map(parts))).flat());
+  return (await parts(name)).filter((part) => !elsewhere.has(part)).length;
 }
 
 /** Where the metadata will be made anew, nothing may be. */

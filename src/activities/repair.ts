@@ -56,6 +56,16 @@ export async function repairParts(connections: Connections, input: RestoreInput,
   return attached;
 }
 
+const NAMES_SHOWN = 5;
+
+/** Where what is missing against the baseline lies, in words that end a sentence. */
+export async function wherePartsLie(host: ClickHouseHost, migration: string, replica: ReplicaRef, { baselineTake }: ReplicaNote): Promise<string> {
+  const missing = await missingParts(host, migration, replica, baselineTake);
+  if (missing.length === 0) return '; none of it lies in detached/';
+  const names = missing.slice(0, NAMES_SHOWN).map(({ found }) => found);
+  return `; ${missing.length} of these parts lie in detached/: ${names.join(', ')}${missing.length > names.length ? ', …' : ''}`;
+}
+
 interface MissingPart {
   /** The baseline's name. */
   readonly name: string;

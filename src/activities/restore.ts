@@ -7,7 +7,7 @@ import { describeDifference, isEqual, type ManifestDifference } from '../domain/
 import { type Connections, ensembleOf, report, sleep, stopIfCancelled } from './deps';
 import { updateOf } from './detach';
 import { ensureAttached, reattach } from './attach';
-import { collisionsInDetached, repairParts } from './repair';
+import { collisionsInDetached, repairParts, wherePartsLie } from './repair';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, waitWhileRunning } from './look';
 import { proveByRows, proveAgainstFirst } from './proof';
 import { send, statementId } from './statement';
@@ -37,6 +37,20 @@ export interface Standing {
  * Source: https://clickhouse.com/docs/sql-reference/statements/system#restore-replica
  */
 export async function restoreReplica(connections: Connections, input: RestoreInput): Promise<ReplicaOutcome> {
+  const start = (): Promise<void> =>
+    connections.host(input.host).run(statements.startMerges(input.replica), { doing: `starting merges of ${replicaLabel(input.replica)}` });
+  try {
+    const outcome = await restoreAndProve(connections, input);
+    if (input.alone) await start();
+    return outcome;
+  } catch (error) {
+    // Given up, as far as this run goes: what it failed with is told, whether they start or not.
+    if (input.alone && error instanceof MigrationError && error.kind === 'final') await start().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function restoreAndProve(connections: Connections, input: RestoreInput): Promise<ReplicaOutcome> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
   let note = await readNote(host, migration, replica);
@@ -57,12 +71,13 @@ export async function restoreReplica(connections: Connections, input: RestoreInp
     note = await restore(connections, input, note, state);
   }
   let standing = await look(connections, input, note);
-  if (!isSettled(standing, input.writable)) {
+  if (!isSettled(standing, input)) {
     await untilQuiet(connections, input);
     standing = await settle(connections, input, note, await look(connections, input, note));
   }
   const words: string[] = [];
-  if (!isEqual(standing.difference) && standing.difference.missingParts > 0) {
+  // On another replica than the first an attached part would be added to the first's as well, and its rows be there twice.
+  if (input.first === undefined && standing.difference.missingParts > 0) {
     const repaired = await repairParts(connections, input, note);
     if (repaired > 0) words.push(`repaired: ${repaired} parts attached from detached/ by the saved manifest`);
     standing = await settle(connections, input, note, await look(connections, input, note));
@@ -71,7 +86,6 @@ export async function restoreReplica(connections: Connections, input: RestoreInp
   if (proof !== undefined) words.push(proof);
   note = { ...note, seq: note.seq + 1, status: 'RESTORED', step: 'restored' };
   await connections.notes(input.host).write(migration, replica, note);
-  if (input.alone) await host.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
   return { updates: [updateOf(replica, note, words.length === 0 ? undefined : words.join('; '))] };
 }
 
@@ -82,7 +96,7 @@ async function look(connections: Connections, input: RestoreInput, note: Replica
   const { zookeeper, node } = await nodeOf(connections, input);
   const [state, { difference, names }, listed] = await Promise.all([
     lookAtReplica(host, replica),
-    compareWithBaseline(host, migration, replica, note),
+    compareWithBaseline(host, migration, replica, note, input.first === undefined ? 'hash_of_all_files' : 'hash_of_uncompressed_files'),
     zookeeper.children(`${node}/parts`),
   ]);
   const active = new Set(names);
@@ -191,7 +205,7 @@ async function settle(connections: Connections, input: RestoreInput, note: Repli
   let best = progressOf(standing);
   let since = Date.now();
   let renewed = false;
-  for (let pauseMs = 20; !isSettled(standing, input.writable); pauseMs = Math.min(pauseMs * 1.5, 2_000)) {
+  for (let pauseMs = 20; !isSettled(standing, input); pauseMs = Math.min(pauseMs * 1.5, 2_000)) {
     // Nothing is on its way any more, yet parts are missing: waiting longer brings none.
     if (standing.queueSize === 0 && !standing.readonly && Date.now() - since > QUIET_MS) return standing;
     if (Date.now() - since > NO_PROGRESS_LIMIT_MS) return standing;
@@ -222,9 +236,14 @@ function progressOf(standing: Standing): number {
   return standing.active - standing.queueSize - standing.unlisted + (standing.readonly ? 0 : 1);
 }
 
-function isSettled(standing: Standing, writable: 'required' | 'report'): boolean {
-  const active = !standing.readonly || writable === 'report';
-  return active && standing.queueSize === 0 && standing.unlisted === 0 && isEqual(standing.difference);
+function isSettled(standing: Standing, input: RestoreInput): boolean {
+  const active = !standing.readonly || input.writable === 'report';
+  return active && standing.queueSize === 0 && standing.unlisted === 0 && holdsBaseline(standing, input);
+}
+
+/** The first replica equals its baseline; another holds its own, and may have more: it is compared with the first as well. */
+function holdsBaseline({ difference }: Standing, { first }: RestoreInput): boolean {
+  return first === undefined ? isEqual(difference) : difference.missingParts === 0;
 }
 
 /** Throws unless the replica is proved; answers what has to be said beside it. */
@@ -236,12 +255,15 @@ async function prove(
 ): Promise<string | undefined> {
   const label = replicaLabel(input.replica);
   const words: string[] = [];
-  if (!isEqual(standing.difference)) {
+  if (!holdsBaseline(standing, input)) {
     const byRows = await proveByRows(connections, input, note, standing);
     if (byRows === undefined) {
-      throw new MigrationError('PROOF_FAILED', `${label} is not restored: ${describeDifference(standing.difference)}, against its baseline`, {
-        details: { ...standing.difference },
-      });
+      const lying = await wherePartsLie(connections.host(input.host), input.migration, input.replica, note);
+      throw new MigrationError(
+        'PROOF_FAILED',
+        `${label} is not restored: ${describeDifference(standing.difference)}, against its baseline${lying}`,
+        { details: { ...standing.difference } },
+      );
     }
     words.push(byRows);
   }
