@@ -372,6 +372,7 @@ function planHost(
     name: host.name,
     version: inspected?.version ?? '',
     restart: moves(host) ? restartWords(host) : 'none: its metadata stays where it is, a restart gains nothing',
+    ...(moves(host) ? { abort: abortWords(spec, host) } : {}),
     from: at(host.zookeeper),
     to: at(host.after),
     tables: (inspected?.replicas ?? [])
@@ -391,6 +392,14 @@ function planHost(
         return { ...table, statements: plannedStatements(spec, host, table) };
       }),
   };
+}
+
+/** What an abort does with a host that is at its new place already. */
+function abortWords({ clean }: MigrationSpec, { restart: { strategy, reconfigureBack } }: HostSpec): string {
+  if (clean === 'before-restore') return 'goes forward once a host moved: the old metadata is deleted by then';
+  const way = reconfigureBack?.join(' ') ?? (strategy.kind === 'manual' ? 'by hand' : undefined);
+  if (way === undefined) return 'goes forward once a host moved: no restart.reconfigureBack leads back';
+  return `back to the old metadata, as long as no RESTORE was begun: ${way}; then restarted`;
 }
 
 function restartWords(host: HostSpec): string {

@@ -34,7 +34,27 @@ export function spawnHost(dir: string, settings: StackSettings, host: HostSettin
   });
 }
 
-/** The root a host was last started on, or is to be started on first. */
+/** What of a host's configuration can be changed. */
+export interface HostChange {
+  /** `<zookeeper><root>`; empty for none. */
+  zkRoot?: string;
+  /** `<default_replica_path>`. */
+  replicaPath?: string;
+}
+
+/** Contract: whoever calls it holds the host's lock. */
+export function changeHostConfig(dir: string, name: string, { zkRoot, replicaPath }: HostChange): void {
+  const config = readPartConfig(dir, name);
+  if (config === undefined) throw new Error(`${name} was never started`);
+  const environment = {
+    ...config.environment,
+    ...(zkRoot === undefined ? {} : { CH_ZK_ROOT: zkRoot }),
+    ...(replicaPath === undefined ? {} : { CH_REPLICA_PATH: replicaPath }),
+  };
+  writeFileAtomic.sync(stackFiles(dir).part(name).config, `${JSON.stringify({ ...config, environment }, null, 2)}\n`);
+}
+
+/** The root a host is on, or is to be started on next. */
 export function zkRootOf(dir: string, host: HostSettings): string {
   return readPartConfig(dir, host.name)?.environment['CH_ZK_ROOT'] ?? host.zkRoot;
 }
@@ -53,7 +73,7 @@ function hostConfig(dir: string, settings: StackSettings, host: HostSettings, zk
       CH_ZK_ROOT: zkRoot,
       CH_SHARD: String(host.shard),
       CH_REPLICA: host.replica,
-      CH_REPLICA_PATH: settings.replicaPath,
+      CH_REPLICA_PATH: readPartConfig(dir, host.name)?.environment['CH_REPLICA_PATH'] ?? settings.replicaPath,
       CH_BLOB_DIR: `${stackFiles(dir).blobs}/`,
     },
     statementLog: files.statements,
