@@ -19,6 +19,9 @@ export function checkMove(spec: MigrationSpec, { path, members }: MovingTable, f
       found.refuse('AUXILIARY_STAYS', listed.replica, `its path ${path} is in the auxiliary ensemble "${listed.replica.zookeeperName}", which does not move: with clean: ${spec.clean} its old metadata would be in the way`, 'leave it out with tables.exclude (it stays as it is), or use clean: before-restore');
     }
   }
+  for (const { host, listed } of auxiliary.filter(({ host: { spec: one } }) => placeOf(one.zookeeper) !== placeOf(one.after))) {
+    found.warn('AUXILIARY_IN_PLACE', listed.replica, `${host.spec.name} moves, but not its auxiliary ensemble "${listed.replica.zookeeperName}": the metadata of ${path} is made anew in place`, 'leave it out with tables.exclude where that is not wanted: it is not stranded');
+  }
   if (auxiliary.length > 0) return;
   const places = new Set(members.map(({ host }) => placeOf(host.spec.after)));
   if (places.size < 2) return;

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { rememberStack } from './cache';
-import { changeHostConfig, type HostChange, hostAnswers, spawnHost, zkRootOf } from './clickhouse-host';
+import { AUXILIARY, changeHostConfig, type HostChange, hostAnswers, spawnHost, zkRootOf } from './clickhouse-host';
 import { describeStack, type StackDescription } from './describe';
 import { withLock } from './lock';
 import { lastLines } from './log-tail';
@@ -178,6 +178,7 @@ function partOf(settings: StackSettings, name: string): Part {
     spawn: async (dir, zkRoot) => {
       const root = zkRoot ?? zkRootOf(dir, host);
       await ensureNode(settings, root);
+      await ensureNode(settings, AUXILIARY.root);
       spawnHost(dir, settings, host, root);
     },
     answers: () => hostAnswers(host),

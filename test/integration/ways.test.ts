@@ -1,11 +1,13 @@
 /** Every way to move, end to end: real engines, a real ZooKeeper, the command line. */
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { parse } from 'yaml';
 
 import { quoteTable } from '../../src/clickhouse/sql';
+import { restartHost } from '../../src/dev/stack';
 import { CLI, Ground, run, type SpecDocument, someTables, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
@@ -216,5 +218,85 @@ describe('to another root, with the old metadata kept', function () {
       document.clickhouse.hosts = document.clickhouse.hosts.map((host, index) => (index === 0 ? { ...host, zookeeper: { after: { root: `${third}-next` } } } : host));
     });
     assert.deepEqual(canary, TABLES.map((table) => `SHARD_SPLIT ${table}`).sort());
+  });
+});
+
+describe('hosts and tables that differ, in one spec', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+
+  before(async () => {
+    ground = await Ground.on('mixed', [1, 2]);
+    ground.hosts.splice(3);
+  });
+
+  after(async () => {
+    await ground.end();
+  });
+
+  it('several roots, other macros and names, {uuid}, a path without a pattern, an auxiliary ensemble: each is proved where it belongs', async () => {
+    const [first, alone, third] = ground.hosts;
+    assert.ok(first !== undefined && alone !== undefined && third !== undefined);
+    const { name: zk2, root: auxiliary } = ground.up.zookeeper.auxiliary;
+    const elsewhere = `${ground.root}-old`;
+    await restartHost(ground.up.dir, alone.name, { zkRoot: elsewhere });
+    const odd = `/odd ${ground.id}/1/Ünd so`;
+    const make = async (host: { url: string }, table: string, uuid: string, path: string, replica: string): Promise<void> => {
+      const name = quoteTable({ database: ground.database, table });
+      await run(host.url, `CREATE DATABASE IF NOT EXISTS \`${ground.database}\``,
+        `CREATE TABLE ${name} UUID '${uuid}' (day Date, x UInt64) ENGINE = ReplicatedMergeTree('${path}', '${replica}') PARTITION BY day ORDER BY x`);
+    };
+    const uuids = Array.from({ length: 6 }, () => randomUUID());
+    // One path on hosts whose shard macros differ, under another table name and a replica name that follows nothing.
+    await make(first, 'one', uuids[0] ?? '', `/odd ${ground.id}/{shard}/Ünd so`, '{replica}');
+    await make(third, 'one, by another name', uuids[1] ?? '', odd, 'drei');
+    await make(first, 'by uuid', uuids[2] ?? '', '/by/{uuid}/x', '{replica}');
+    await make(third, 'by uuid', uuids[2] ?? '', '/by/{uuid}/x', '{replica}');
+    await make(alone, 'one', uuids[3] ?? '', odd, '{replica}');
+    await make(first, 'aux', uuids[4] ?? '', `${zk2}:/clickhouse/${ground.id}/{uuid}`, '{replica}');
+    await make(third, 'aux', uuids[4] ?? '', `${zk2}:/clickhouse/${ground.id}/{uuid}`, '{replica}');
+    await make(alone, 'aux', uuids[5] ?? '', `${zk2}:/clickhouse/${ground.id}/alone`, '{replica}');
+    for (const [host, table] of [[first, 'one'], [third, 'by uuid'], [alone, 'one'], [first, 'aux'], [alone, 'aux']] as const) {
+      await run(host.url, `INSERT INTO ${quoteTable({ database: ground.database, table })} SELECT toDate('2024-01-01') + number % 3, number FROM numbers(30)`);
+    }
+    for (const [host, table] of [[third, 'one, by another name'], [first, 'by uuid'], [third, 'aux']] as const) {
+      await run(host.url, `SYSTEM SYNC REPLICA ${quoteTable({ database: ground.database, table })}`);
+    }
+    const before = await ground.oracle();
+    const places = async (): Promise<unknown[]> =>
+      Promise.all(ground.hosts.map(({ url }) => sql(url, 'SELECT table, zookeeper_name, zookeeper_path, replica_name FROM system.replicas ORDER BY ALL')));
+    const placed = await places();
+
+    const spec = (change: (document: SpecDocument) => void): string =>
+      ground.spec((document) => {
+        document.zookeeper['auxiliary'] = { [zk2]: { connect: ground.up.zookeeper.connect, root: auxiliary } };
+        const [, other] = document.clickhouse.hosts;
+        Object.assign(other ?? {}, {
+          zookeeper: { root: elsewhere, after: { root: `${ground.root}-b` } },
+          restart: { command: dev(ground, 'restart-host', '{host}', '--zk-root', `${ground.root}-b`) },
+        });
+        change(document);
+      });
+    const refused = await ground.json<Planned>('plan', spec((document) => (document.zookeeper['clean'] = 'never')));
+    assert.deepEqual([...new Set(refused.refusals.map(({ code, table }) => `${code} ${table ?? ''}`))], ['AUXILIARY_STAYS aux']);
+    const file = spec(() => undefined);
+    const plan = await ground.json<Planned>('plan', file);
+    assert.deepEqual(plan.refusals, []);
+    assert.deepEqual(plan.warnings.filter(({ code }) => code === 'AUXILIARY_IN_PLACE').map(({ table }) => table), ['aux', 'aux', 'aux']);
+    const aux = plan.hosts.flatMap(({ tables }) => tables).filter(({ table }) => table === 'aux');
+    assert.deepEqual(aux.map(({ zk_path: path }) => path), [`${zk2}:/clickhouse/${ground.id}/${uuids[4] ?? ''}`, `${zk2}:/clickhouse/${ground.id}/alone`, `${zk2}:/clickhouse/${ground.id}/${uuids[4] ?? ''}`]);
+    for (const { statements } of aux) assert.ok(statements.some((line) => line.startsWith(`-- delete ${auxiliary}/clickhouse/`)), statements.join());
+
+    const done = await ground.cli('start', file, '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+    assert.deepEqual(await places(), placed);
+    for (const { url } of ground.hosts) {
+      assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly OR active_replicas != total_replicas OR queue_size > 0'), []);
+    }
+    const at = async (path: string): Promise<boolean> => (await nodesAt(ground, path)) > 0;
+    assert.deepEqual(await Promise.all([ground.from + odd, elsewhere + odd].map(at)), [false, false]);
+    assert.deepEqual(await Promise.all([ground.root + odd, `${ground.root}-b${odd}`, `${auxiliary}/clickhouse/${ground.id}/alone`].map(at)), [true, true, true]);
+    assert.deepEqual(done.stderr.match(/INVARIANT|UNKNOWN/u), null);
   });
 });
