@@ -1,6 +1,7 @@
 import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
+import { areRemains } from '../domain/guards';
 import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, ensembleOf, report } from './deps';
@@ -26,9 +27,8 @@ export async function cleanTable(connections: Connections, input: CleanInput): P
   }
   const zookeeper = await sessionOf(connections, input);
   await barrier(connections, input, members, zookeeper);
-  if (input.keep !== 'keep') {
-    await connections.slots.run('clean', input.limit, () => deleteNodes(connections, input, members, zookeeper));
-  }
+  if (input.keep === 'keep') await sameRecord(zookeeper, input.table.zookeeperPath);
+  else await connections.slots.run('clean', input.limit, () => deleteNodes(connections, input, members, zookeeper));
   await noteAll(connections, input, members, (note) => ({
     ...note,
     status: input.keep === 'delete-old' ? note.status : 'ZK_CLEANED',
@@ -111,7 +111,7 @@ async function deleteNodes(
   const children = await zookeeper.children(path);
   if (children === undefined) return;
   const begun = members.some(({ note }) => note.step === 'cleaning') || input.keep === 'delete-old';
-  const refusal = await refuseTree(zookeeper, path, children, begun);
+  const refusal = await refuseTree(zookeeper, path, children, begun || areRemains(children));
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
   if (!begun) {
     await sameRecord(zookeeper, path, new Set(input.table.replicas.map(({ replicaName }) => replicaName)));
@@ -152,9 +152,12 @@ async function sameRecord(zookeeper: ZooKeeperSession, path: string, members: Re
         queue: queue?.length ?? 0,
         unread: log.filter((index) => index >= Number(pointer?.data.toString() ?? 0)).length,
         lost: lost?.data.toString() === '1',
+        whole: parts !== undefined && queue !== undefined && pointer !== undefined,
       };
     }),
   );
+  // A record that lost nodes says nothing of its parts: the election takes the most complete baseline, and the proof holds the others to theirs.
+  if (records.some(({ whole }) => !whole)) return;
   const all = new Set(records.flatMap(({ parts }) => [...parts]));
   const short = records.filter(({ parts, queue, unread }) => parts.size !== all.size || queue > 0 || unread > 0);
   if (names.length < 2 || short.length === 0) return;

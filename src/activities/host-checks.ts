@@ -36,7 +36,8 @@ function checkReplicas(host: InspectedHost, found: Findings): void {
     } else if (one.databaseEngine !== 'Atomic' && one.databaseEngine !== 'Ordinary') {
       found.refuse('DATABASE_ENGINE', replica, `the database ${replica.database} has the engine ${one.databaseEngine}`, 'leave it out with tables.exclude');
     }
-    if (one.sessionExpired) {
+    // Nothing on a server renews the session of a replica that has no nodes.
+    if (one.sessionExpired && !host.lost.has(one)) {
       found.refuse('SESSION_EXPIRED', replica, `${host.spec.name} has no ZooKeeper session for it now: ${one.exception}`, 'see that the server reaches ZooKeeper, then plan again');
     }
     if (one.queueSize > 0) {

@@ -1,6 +1,7 @@
 import type { HistoryReader } from '../history/read';
 import { attachReplica } from './attach';
 import { atBoundary } from './boundary';
+import { chooseReturn } from './choose-return';
 import { cleanTable } from './clean';
 import type { Connections } from './deps';
 import { detachReplica } from './detach';
@@ -34,6 +35,7 @@ export function createActivities({ connections, history }: ActivityDependencies)
     cleanTable: bound(cleanTable),
     restartHost: bound(restartHost),
     locateHost: bound(locateHost),
+    chooseReturn: bound(chooseReturn),
     attachReplica: bound(attachReplica),
     electFirst: bound(electFirst),
     restoreReplica: bound(restoreReplica),

@@ -4,7 +4,7 @@ import { serverWords } from '../clickhouse/errors';
 import { plannedStatements } from '../clickhouse/planned-statements';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
-import { isAncestor } from '../domain/guards';
+import { areRemains, isAncestor, refuseShape } from '../domain/guards';
 import { tableOrderKey } from '../domain/inventory';
 import { estimate, type Plan, type PlannedHost, type PlannedTable } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
@@ -14,6 +14,8 @@ import { checkHost } from './host-checks';
 import { heldByOthers, knowsMigration } from './inventory';
 import { hostTarget } from '../workflows/targets';
 import { listReplicas, type ListedReplica } from './inspect';
+import { worksHere } from './lost-metadata';
+import { checkMove } from './move-checks';
 import { refuseTree } from './path-guard';
 import type { PreflightInput, PreflightOutcome } from './types';
 
@@ -28,6 +30,8 @@ export interface InspectedHost {
   readonly version: string;
   readonly replicas: readonly ListedReplica[];
   readonly known: boolean;
+  /** Replicas whose nodes are not in ZooKeeper any more, by another's hand: filled in while the tables are looked at. */
+  readonly lost: Set<ListedReplica>;
 }
 
 /** A replicated table over all hosts of the spec. */
@@ -158,7 +162,7 @@ async function inspectHost(
       return undefined;
     }
     const known = await knowsMigration(server, spec.id);
-    return { spec: host, server, version, known, replicas: await listReplicas(server, spec) };
+    return { spec: host, server, version, known, replicas: await listReplicas(server, spec), lost: new Set() };
   } catch (error) {
     refuseHost(error, host, found);
     return undefined;
@@ -277,24 +281,31 @@ async function checkTable(
   const [first] = table.members;
   if (first === undefined) return;
   const where = first.listed.replica;
+  checkMove(spec, table, found);
   const children = await zookeeper.children(table.path);
   if (children === undefined) {
     for (const { listed } of table.members) counted.set(listed, 0);
-    missingMetadata(table, found);
+    await missingMetadata(connections, spec, table, found);
+    await checkTarget(connections, spec, table, found);
     return;
   }
-  const refusal = await refuseTree(zookeeper, table.path, children, table.members.every(({ listed }) => listed.readonly));
+  const refusal = await refuseTree(zookeeper, table.path, children, areRemains(children));
   if (refusal !== undefined) found.refuse('UNSAFE_PATH', where, `its path ${table.path} may not be deleted: ${refusal}`, 'look at it by hand, or leave it out with tables.exclude');
   const nodes = await zookeeper.countTree(table.path);
   for (const { listed } of table.members) counted.set(listed, nodes);
-  await checkClosure(zookeeper, spec, table, found);
+  const gone = refuseShape(children, false);
+  if (gone !== undefined && refusal === undefined) {
+    found.warn('METADATA_LOST', where, `part of its path ${table.path} is not in ZooKeeper any more: ${gone}`, 'the rest is deleted, and its metadata is made anew');
+  }
+  await checkClosure(connections, zookeeper, spec, table, found);
   await checkTarget(connections, spec, table, found);
 }
 
-function missingMetadata(table: InspectedTable, found: Findings): void {
-  for (const { listed } of table.members) {
-    if (listed.readonly) {
-      found.warn('METADATA_LOST', listed.replica, `its path ${table.path} is not in ZooKeeper, and it is readonly`, 'its metadata is made anew');
+async function missingMetadata(connections: Connections, spec: MigrationSpec, table: InspectedTable, found: Findings): Promise<void> {
+  for (const { host, listed } of table.members) {
+    if (listed.readonly || (await worksHere(connections, spec, host, listed))) {
+      host.lost.add(listed);
+      found.warn('METADATA_LOST', listed.replica, `its path ${table.path} is not in ZooKeeper${listed.readonly ? ', and it is readonly' : ', though its server works with others there'}`, 'its metadata is made anew');
     } else {
       found.refuse('OTHER_ZOOKEEPER', listed.replica, `its path ${table.path} is not below ${table.ensemble.root || '/'} on ${table.ensemble.connect}, yet the server works with it`, 'write the servers\' own ensemble and <root> into zookeeper.connect and zookeeper.root');
     }
@@ -303,6 +314,7 @@ function missingMetadata(table: InspectedTable, found: Findings): void {
 
 /** Every replica that ZooKeeper lists below the path is in the inventory (invariant 2). */
 async function checkClosure(
+  connections: Connections,
   zookeeper: { children(path: string): Promise<string[] | undefined>; exists(path: string): Promise<unknown> },
   spec: MigrationSpec,
   table: InspectedTable,
@@ -334,7 +346,12 @@ async function checkClosure(
   for (const { listed, host } of table.members) {
     if (names.filter((name) => name === listed.replica.replicaName).length > 1) {
       found.refuse('PATH_SHARED', listed.replica, `another table of the inventory has the same path ${table.path} and replica name`, 'leave both out with tables.exclude, and mend one of them');
-    } else if (!registered.includes(listed.replica.replicaName) && !listed.readonly) {
+    } else if (registered.includes(listed.replica.replicaName)) {
+      continue;
+    } else if (listed.readonly || (await worksHere(connections, spec, host, listed))) {
+      host.lost.add(listed);
+      found.warn('METADATA_LOST', listed.replica, `its replica "${listed.replica.replicaName}" is not in ZooKeeper at ${table.path} any more`, 'its metadata is made anew');
+    } else {
       found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with its replica "${listed.replica.replicaName}", which ZooKeeper does not have at ${table.ensemble.root}${table.path}`, "write the servers' own ensemble and <root> into zookeeper.connect and zookeeper.root");
     }
   }
@@ -373,6 +390,7 @@ function planHost(
     name: host.name,
     version: inspected?.version ?? '',
     restart: moves(host) ? restartWords(host) : 'none: its metadata stays where it is, a restart gains nothing',
+    ...(moves(host) ? { abort: abortWords(spec, host) } : {}),
     from: at(host.zookeeper),
     to: at(host.after),
     tables: (inspected?.replicas ?? [])
@@ -392,6 +410,14 @@ function planHost(
         return { ...table, statements: plannedStatements(spec, host, table) };
       }),
   };
+}
+
+/** What an abort does with a host that is at its new place already. */
+function abortWords({ clean }: MigrationSpec, { restart: { strategy, reconfigureBack } }: HostSpec): string {
+  if (clean === 'before-restore') return 'goes forward once a host moved: the old metadata is deleted by then';
+  const way = reconfigureBack?.join(' ') ?? (strategy.kind === 'manual' ? 'by hand' : undefined);
+  if (way === undefined) return 'goes forward once a host moved: no restart.reconfigureBack leads back';
+  return `back to the old metadata, as long as no RESTORE was begun: ${way}; then restarted`;
 }
 
 function restartWords(host: HostSpec): string {

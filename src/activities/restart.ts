@@ -27,7 +27,7 @@ export async function restartHost(connections: Connections, input: RestartInput)
   const boot = await bootBeforeRestart(connections, host, input);
   if (boot === 'moved') return answer(false, `is on ${describe(after)} already`);
   await runStrategy(host, restart);
-  await waitUntilBack(host, boot, restart);
+  await waitUntilBack(host, boot, restart, after);
   const root = await currentRoot(connections, host, input);
   if (root === undefined || !sameEnsemble(root, after)) {
     throw new MigrationError(
@@ -47,9 +47,9 @@ async function bootBeforeRestart(connections: Connections, host: ClickHouseHost,
   const now = await currentRoot(connections, host, input);
   if (now !== undefined && sameEnsemble(now, input.after)) return 'moved';
   const boot = await bootInstant(host);
-  const asked = await restartAsked(host, input.migration);
+  const asked = await restartAsked(host, input);
   if (asked !== undefined) return asked;
-  await addEvent(host, input.migration, 'restart', { boot });
+  await addEvent(host, input.migration, 'restart', { boot, to: describe(input.after) });
   return boot;
 }
 
@@ -90,11 +90,14 @@ async function ensureRoot(connections: Connections, ensemble: EnsembleSpec, dige
 }
 
 /** The instant of the server's start that an earlier try of this migration noted before it asked for a restart. */
-async function restartAsked(host: ClickHouseHost, migration: string): Promise<number | undefined> {
+async function restartAsked(host: ClickHouseHost, { migration, after }: RestartInput): Promise<number | undefined> {
   const events = await readEvents(host, migration);
   // What an aborted run of this migration noted is from before its inventory was sealed again.
   const ofThisRun = events.slice(events.findLastIndex(({ kind }) => kind === 'sealed') + 1);
-  const boot = ofThisRun.filter(({ kind }) => kind === 'restart').at(-1)?.data['boot'];
+  const last = ofThisRun.filter(({ kind }) => kind === 'restart').at(-1)?.data;
+  // One that led the other way (an abort that returns the host) says nothing of this one.
+  if (last?.['to'] !== undefined && last['to'] !== describe(after)) return undefined;
+  const boot = last?.['boot'];
   return typeof boot === 'number' ? boot : undefined;
 }
 
@@ -147,10 +150,10 @@ async function runCommand(host: string, what: string, command: readonly string[]
   throw new MigrationError('RESTART_FAILED', `${host}: the ${what} command failed: ${how}${output === '' ? '' : `\n${output}`}`);
 }
 
-async function waitUntilBack(host: ClickHouseHost, boot: number, restart: RestartSpec): Promise<void> {
+async function waitUntilBack(host: ClickHouseHost, boot: number, restart: RestartSpec, after: EnsembleSpec): Promise<void> {
   const manual = restart.strategy.kind === 'manual';
   const words = manual
-    ? `restart ${host.name} by hand now, on its new root; it is waited for`
+    ? `restart ${host.name} by hand now, on ${describe(after)}; it is waited for`
     : `waiting until ${host.name} is back`;
   const end = Date.now() + restart.timeoutMs;
   for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 1.5, 2_000)) {

@@ -24,7 +24,9 @@ export async function reattachReplica(connections: Connections, input: AttachInp
     await ensureAttached(connections, input);
     return { updates: [updateOf(replica, note)] };
   }
-  if (note.step === 'restoring' || note.step === 'repairing' || note.step === 'baseline') {
+  // With its old nodes kept, a replica that has only its baseline at the new place is active again at the old one.
+  const kept = note.oldMetadata === 'kept' && (note.step === 'cleaned' || note.step === 'baseline');
+  if (note.step === 'restoring' || note.step === 'repairing' || (note.step === 'baseline' && !kept)) {
     await ensureAttached(connections, input);
     return { updates: [updateOf(replica, note)] };
   }
@@ -33,7 +35,10 @@ export async function reattachReplica(connections: Connections, input: AttachInp
     return withoutNodes(connections, input, note);
   }
   await ensureAttached(connections, input);
-  await untilActive(connections, input);
+  const active = await untilActive(connections, input);
+  if (kept && !active && input.writable === 'required') {
+    throw new MigrationError('NOT_CAUGHT_UP', `${replicaLabel(replica)} is attached at its old place again, and still readonly`);
+  }
   await host.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
   return { updates: [updateOf(replica, await noteReturned(connections, input, note))] };
 }
@@ -60,14 +65,16 @@ async function noteReturned(connections: Connections, input: AttachInput, note: 
   return returned;
 }
 
-async function untilActive(connections: Connections, input: AttachInput): Promise<void> {
+/** Answers false when it is still readonly in the end. */
+async function untilActive(connections: Connections, input: AttachInput): Promise<boolean> {
   const host = connections.host(input.host);
   const end = Date.now() + ACTIVE_WITHIN_MS;
   while ((await lookAtReplica(host, input.replica)).readonly) {
-    if (Date.now() > end) return;
+    if (Date.now() > end) return false;
     report({ doing: 'waiting until it is active again' });
     await sleep(200);
   }
+  return true;
 }
 
 /**

@@ -120,8 +120,19 @@ export interface LocateOutcome {
   readonly on: 'before' | 'after' | 'elsewhere';
 }
 
+export interface ChooseReturnInput {
+  readonly hosts: readonly RestartInput[];
+}
+
+export interface ChooseReturnOutcome {
+  /** Hosts that go back to their old place; the others go forward. */
+  readonly back: readonly string[];
+}
+
 export interface AttachInput extends DetachInput {
   readonly zookeeper: ZooKeeperTarget;
+  /** Whether a replica that an abort returns must be writable again; it is not looked at elsewhere. */
+  readonly writable?: 'required' | 'report';
 }
 
 export interface ElectInput {
@@ -195,6 +206,8 @@ export interface Activities {
   startMerges(input: MergesInput): Promise<void>;
   /** Where a host keeps its metadata now. */
   locateHost(input: RestartInput): Promise<LocateOutcome>;
+  /** Abort where the old metadata was kept: which hosts go back to it. */
+  chooseReturn(input: ChooseReturnInput): Promise<ChooseReturnOutcome>;
   /** Attaches all replicas of a table that was not cleaned yet, and lets them catch up with each other. */
   returnTable(input: CleanInput): Promise<ReplicaOutcome>;
   /** Abort: attaches the replica where its nodes are; answers INIT when it is active again, ZK_CLEANED when it must be restored. */

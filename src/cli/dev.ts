@@ -23,6 +23,7 @@ export function devCommand(): Command {
   dev.addCommand(downCommand());
   dev.addCommand(statusCommand());
   dev.addCommand(restartHostCommand());
+  dev.addCommand(reconfigureHostCommand());
   dev.addCommand(killCommand());
   dev.addCommand(startCommand());
   return dev;
@@ -74,6 +75,20 @@ function restartHostCommand(): Command {
       const { stack, dir, toStderr } = await loadFor(options);
       const root = options.zkRoot === undefined ? {} : { zkRoot: options.zkRoot };
       print(await stack.restartHost(dir, name, { ...root, progress: toStderr }), options.json);
+    });
+}
+
+function reconfigureHostCommand(): Command {
+  return common(new Command('reconfigure-host'), 'ch-zk-migrate dev reconfigure-host ch-1 --zk-root /new')
+    .description('change the configuration of one ClickHouse host: it holds from its next start on')
+    .argument('<name>', 'the host, for example ch-1')
+    .option('--zk-root <root>', 'its ZooKeeper root; an empty one is none', zkRoot)
+    .option('--replica-path <path>', 'its default_replica_path')
+    .action(async (name: string, options: CommonOptions & { zkRoot?: string; replicaPath?: string }) => {
+      const { stack, dir } = await loadFor(options);
+      const { json, zkRoot: root, replicaPath } = options;
+      const change = { ...(root === undefined ? {} : { zkRoot: root }), ...(replicaPath === undefined ? {} : { replicaPath }) };
+      print(await stack.reconfigureHost(dir, name, change), json);
     });
 }
 

@@ -6,13 +6,14 @@ import { BROKEN, type SpecView } from './spec-view';
 import type { PathFault } from './yaml-source';
 
 const STRATEGIES = ['command', 'sql', 'manual', 'none'];
+const RECONFIGURES = ['reconfigure', 'reconfigureBack'];
 const RESTART: KeyPath = ['clickhouse', 'restart'];
 const CLEAN: KeyPath = ['zookeeper', 'clean'];
 const MOST_NAMES = 10;
 
 /** Faults of restart strategies and of `zookeeper.clean`, each where it can be mended. */
 export function checkRestart(view: SpecView): PathFault[] {
-  return [...conflicts(view), ...missing(view), ...refusals(view), ...keptInPlace(view)];
+  return [...conflicts(view), ...missing(view), ...refusals(view), ...keptInPlace(view), ...backFromNowhere(view)];
 }
 
 function written(view: SpecView, restart: KeyPath): string[] {
@@ -24,8 +25,11 @@ function conflicts(view: SpecView): PathFault[] {
   return [RESTART, ...view.hosts().map((host) => [...host, 'restart'])].flatMap((path) => {
     const strategies = written(view, path).filter((strategy) => strategy === 'command' || !view.isBroken([...path, strategy]));
     if (strategies.length > 1) return [{ path, message: `more than one strategy: ${strategies.join(', ')}; keep one` }];
-    const pointless = strategies[0] === 'none' && view.keys(path).includes('reconfigure');
-    return pointless ? [{ path: [...path, 'reconfigure'], message: 'is run before a restart, and with none there is no restart' }] : [];
+    if (strategies[0] !== 'none') return [];
+    return RECONFIGURES.filter((key) => view.keys(path).includes(key)).map((key) => ({
+      path: [...path, key],
+      message: 'is run before a restart, and with none there is no restart',
+    }));
   });
 }
 
@@ -72,6 +76,18 @@ function keptInPlace(view: SpecView): PathFault[] {
   if (staying.length === 0) return [];
   const message = `${clean} keeps the old metadata, which is possible only where the new one has another place (zookeeper.after); these hosts stay: ${names(view, staying)}`;
   return [{ path: CLEAN, message }];
+}
+
+/** What leads back to the old place, where the old metadata is deleted before there is any other. */
+function backFromNowhere(view: SpecView): PathFault[] {
+  const clean = view.text(CLEAN);
+  if (clean !== undefined && clean !== 'before-restore') return [];
+  return [RESTART, ...view.hosts().map((host) => [...host, 'restart'])]
+    .filter((path) => view.keys(path).includes('reconfigureBack'))
+    .map((path) => ({
+      path: [...path, 'reconfigureBack'],
+      message: 'is never run: there is a way back only where the old metadata is kept (zookeeper.clean: after-verify or never)',
+    }));
 }
 
 /** Whether a host's metadata has another place after the restart; `undefined` where that cannot be said. */

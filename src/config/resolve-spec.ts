@@ -66,10 +66,13 @@ function resolveHost(host: HostFile, { clickhouse, zookeeper, taskQueue }: SpecF
 
 function resolveRestart(own: RestartFile, common: RestartFile, host: string): RestartSpec {
   const strategy = strategyOf(own, host) ?? strategyOf(common, host) ?? { kind: 'none' };
-  const reconfigure = (own.reconfigure ?? common.reconfigure)?.map((argument) => fillIn(argument, host));
+  const filled = (command: readonly string[] | undefined) => command?.map((argument) => fillIn(argument, host));
+  const reconfigure = filled(own.reconfigure ?? common.reconfigure);
+  const reconfigureBack = filled(own.reconfigureBack ?? common.reconfigureBack);
   return {
     strategy,
     ...(reconfigure === undefined || strategy.kind === 'none' ? {} : { reconfigure }),
+    ...(reconfigureBack === undefined || strategy.kind === 'none' ? {} : { reconfigureBack }),
     timeoutMs: parseDuration(own.timeout ?? common.timeout ?? SPEC_DEFAULTS.timeout),
   };
 }

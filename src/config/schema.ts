@@ -72,6 +72,9 @@ const tls = z.strictObject({
 
 const restartKeys = {
   reconfigure: argumentVector.optional().describe('Run before the restart, once a host: an argument vector, {host} is filled in'),
+  reconfigureBack: argumentVector
+    .optional()
+    .describe('Run before the restart with which an abort returns the host to its old place (clean: after-verify, never)'),
   command: argumentVector.optional().describe('Restarts the host: an argument vector, no shell, {host} is filled in'),
   sql: strategyFlag.optional().describe('SYSTEM SHUTDOWN; a supervisor starts the server again'),
   manual: strategyFlag.optional().describe('Wait until somebody has restarted the server'),

@@ -8,6 +8,9 @@ import { readPartConfig, stackFiles, type HostSettings, type StackSettings } fro
 import { spawnPart } from './spawn-part';
 import { escapeXml, hostUser, usersXml } from './users-xml';
 
+/** The auxiliary ensemble of every host: paths such as `zk2:/a/b`. */
+export const AUXILIARY = { name: 'zk2', root: '/auxiliary' } as const;
+
 /** Statements that one host runs at a time: libuv's threads, one a statement. */
 const THREADS = 64;
 
@@ -34,7 +37,27 @@ export function spawnHost(dir: string, settings: StackSettings, host: HostSettin
   });
 }
 
-/** The root a host was last started on, or is to be started on first. */
+/** What of a host's configuration can be changed. */
+export interface HostChange {
+  /** `<zookeeper><root>`; empty for none. */
+  zkRoot?: string;
+  /** `<default_replica_path>`. */
+  replicaPath?: string;
+}
+
+/** Contract: whoever calls it holds the host's lock. */
+export function changeHostConfig(dir: string, name: string, { zkRoot, replicaPath }: HostChange): void {
+  const config = readPartConfig(dir, name);
+  if (config === undefined) throw new Error(`${name} was never started`);
+  const environment = {
+    ...config.environment,
+    ...(zkRoot === undefined ? {} : { CH_ZK_ROOT: zkRoot }),
+    ...(replicaPath === undefined ? {} : { CH_REPLICA_PATH: replicaPath }),
+  };
+  writeFileAtomic.sync(stackFiles(dir).part(name).config, `${JSON.stringify({ ...config, environment }, null, 2)}\n`);
+}
+
+/** The root a host is on, or is to be started on next. */
 export function zkRootOf(dir: string, host: HostSettings): string {
   return readPartConfig(dir, host.name)?.environment['CH_ZK_ROOT'] ?? host.zkRoot;
 }
@@ -53,7 +76,7 @@ function hostConfig(dir: string, settings: StackSettings, host: HostSettings, zk
       CH_ZK_ROOT: zkRoot,
       CH_SHARD: String(host.shard),
       CH_REPLICA: host.replica,
-      CH_REPLICA_PATH: settings.replicaPath,
+      CH_REPLICA_PATH: readPartConfig(dir, host.name)?.environment['CH_REPLICA_PATH'] ?? settings.replicaPath,
       CH_BLOB_DIR: `${stackFiles(dir).blobs}/`,
     },
     statementLog: files.statements,
@@ -78,15 +101,16 @@ function writeClickHouseConfig(home: string, settings: StackSettings, host: Host
   }
   const usersFile = path.join(home, 'config', 'users.xml');
   fs.writeFileSync(usersFile, usersXml(settings.users));
-  fs.writeFileSync(path.join(home, 'config', 'config.xml'), configXml(path.join(home, 'clickhouse.log'), usersFile, host.name));
+  fs.writeFileSync(path.join(home, 'config', 'config.xml'), configXml(path.join(home, 'clickhouse.log'), usersFile, host.name, settings.zookeeper.port));
 }
 
 /**
  * What is special to the embedded engine: its server UUID is all zeros, so without a sessions path
  * of its own each host kills the ZooKeeper sessions of the others. And its background pools have one
- * or two threads, with which a second replica takes a second to find two of its parts.
+ * or two threads, with which a second replica takes a second to find two of its parts. Beside the ensemble of `<zookeeper>` each
+ * host knows an auxiliary one: the same server, seen from a root of its own.
  */
-function configXml(logFile: string, usersFile: string, name: string): string {
+function configXml(logFile: string, usersFile: string, name: string, zookeeperPort: number): string {
   return `<clickhouse>
   <logger>
     <console>0</console>
@@ -102,6 +126,14 @@ function configXml(logFile: string, usersFile: string, name: string): string {
   <zookeeper>
     <sessions_path>/clickhouse/sessions/${escapeXml(name)}</sessions_path>
   </zookeeper>
+  <auxiliary_zookeepers>
+    <${AUXILIARY.name}>
+      <node><host>127.0.0.1</host><port>${zookeeperPort}</port></node>
+      <root>${AUXILIARY.root}</root>
+      <session_timeout_ms>10000</session_timeout_ms>
+      <sessions_path>/clickhouse/sessions/${escapeXml(name)}</sessions_path>
+    </${AUXILIARY.name}>
+  </auxiliary_zookeepers>
 </clickhouse>
 `;
 }

@@ -1,4 +1,4 @@
-import { hostUrl, zkRootOf } from './clickhouse-host';
+import { AUXILIARY, hostUrl, zkRootOf } from './clickhouse-host';
 import type { HostStatus } from './host/config';
 import { readLiveProcess } from './processes';
 import { readJson, stackFiles, type HostSettings, type StackSettings } from './stack-settings';
@@ -11,7 +11,8 @@ export interface StackDescription {
   /** Every part runs. */
   running: boolean;
   temporal: { address: string; ui: string; namespace: string; pid: number | null; log: string };
-  zookeeper: { connect: string; pid: number | null; log: string };
+  /** `auxiliary`: what stands before the colon of a path, and the root of these paths on the same server. */
+  zookeeper: { connect: string; auxiliary: { name: string; root: string }; pid: number | null; log: string };
   hosts: HostDescription[];
 }
 
@@ -43,7 +44,7 @@ export function describeStack(dir: string, settings: StackSettings): StackDescri
       ...{ address: temporalAddress(settings), ui: temporalUi(settings), namespace: TEMPORAL_NAMESPACE },
       ...{ pid: pid('temporal'), log: files.part('temporal').log },
     },
-    zookeeper: { connect: zookeeperConnect(settings), pid: pid('zookeeper'), log: files.part('zookeeper').log },
+    zookeeper: { connect: zookeeperConnect(settings), auxiliary: AUXILIARY, pid: pid('zookeeper'), log: files.part('zookeeper').log },
     hosts: settings.hosts.map((host) => describeHost(dir, host, pid(host.name))),
   };
   const parts = [description.temporal, description.zookeeper, ...description.hosts];

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { rememberStack } from './cache';
-import { hostAnswers, spawnHost, zkRootOf } from './clickhouse-host';
+import { AUXILIARY, changeHostConfig, type HostChange, hostAnswers, spawnHost, zkRootOf } from './clickhouse-host';
 import { describeStack, type StackDescription } from './describe';
 import { withLock } from './lock';
 import { lastLines } from './log-tail';
@@ -178,6 +178,7 @@ function partOf(settings: StackSettings, name: string): Part {
     spawn: async (dir, zkRoot) => {
       const root = zkRoot ?? zkRootOf(dir, host);
       await ensureNode(settings, root);
+      await ensureNode(settings, AUXILIARY.root);
       spawnHost(dir, settings, host, root);
     },
     answers: () => hostAnswers(host),
@@ -236,14 +237,34 @@ export async function stackStatus(dir: string): Promise<StackDescription> {
 export async function restartHost(dir: string, name: string, options: { zkRoot?: string; progress?: Progress } = {}): Promise<StackDescription> {
   const at = path.resolve(dir);
   const settings = requireSettings(at);
-  if (!settings.hosts.some((host) => host.name === name)) {
-    throw new Error(`the stack has no host named ${name}; it has ${settings.hosts.map((host) => host.name).join(', ')}`);
-  }
+  requireHost(settings, name);
   await withLock(stackFiles(at).part(name).lock, LOCK_TIMEOUT_MS, async () => {
     await stopLocked(at, name, GRACE_MS);
     await startLocked(at, settings, name, options.progress ?? silent, options.zkRoot);
   });
   return describeStack(at, settings);
+}
+
+/**
+ * Changes a host's configuration, as an operator edits the server's files: it holds from the host's next start on, and
+ * {@link describeStack} shows it at once.
+ *
+ * @throws Error for a host that the stack does not have, or that was never started
+ */
+export async function reconfigureHost(dir: string, name: string, change: HostChange): Promise<StackDescription> {
+  const at = path.resolve(dir);
+  const settings = requireSettings(at);
+  requireHost(settings, name);
+  await withLock(stackFiles(at).part(name).lock, LOCK_TIMEOUT_MS, () => {
+    changeHostConfig(at, name, change);
+    return Promise.resolve();
+  });
+  return describeStack(at, settings);
+}
+
+function requireHost(settings: StackSettings, name: string): void {
+  if (settings.hosts.some((host) => host.name === name)) return;
+  throw new Error(`the stack has no host named ${name}; it has ${settings.hosts.map((host) => host.name).join(', ')}`);
 }
 
 /** Kills a part with SIGKILL: a host, `temporal` or `zookeeper`. Does nothing when it does not run. */

@@ -65,6 +65,14 @@ export function refuseShape(children: readonly string[], deleting: boolean): str
   return lacking.length > 0 ? `it lacks what every replicated table has: ${lacking.join(', ')}` : undefined;
 }
 
+/**
+ * Whether what is left below a table's own path can only be the rest of one: nothing lies there that a table does not have. The nodes
+ * that every table has may be gone, by another's hand.
+ */
+export function areRemains(children: readonly string[]): boolean {
+  return strangeChildren(children).length === 0;
+}
+
 /** Children that no known version makes: a newer one may, or another table lies below; what they hold has to be looked at. */
 export function strangeChildren(children: readonly string[]): readonly string[] {
   return children.filter((child) => !TABLE_CHILDREN.has(child));

@@ -21,6 +21,8 @@ export interface PlannedHost {
   readonly version: string;
   /** What the restart phase would do with the host, in words. */
   readonly restart: string;
+  /** What an abort would do with the host once it moved, in words; absent where nothing moves. */
+  readonly abort?: string;
   /** Where its metadata is, and where it would be. */
   readonly from: string;
   readonly to: string;

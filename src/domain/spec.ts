@@ -25,6 +25,8 @@ export type RestartStrategy =
 export interface RestartSpec {
   readonly strategy: RestartStrategy;
   readonly reconfigure?: readonly string[];
+  /** Changes the configuration back to the old place, where an abort may go back to it. */
+  readonly reconfigureBack?: readonly string[];
   readonly timeoutMs: number;
 }
 

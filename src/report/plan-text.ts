@@ -28,6 +28,7 @@ function hostText(host: PlannedHost, paint: Paint): string[] {
     `${paint.bold(host.name)} ClickHouse ${host.version === '' ? '(did not answer)' : host.version}`,
     `  metadata: ${host.from}${host.from === host.to ? ', made anew in place' : ` -> ${host.to}`}`,
     `  restart:  ${host.restart}`,
+    ...(host.abort === undefined ? [] : [`  abort:    ${host.abort}`]),
     ...host.tables.flatMap((table) => [
       '',
       `  ${paint.cyan(printable(`${table.db}.${table.table}`))}: ${table.rows} rows, ${bytesText(table.bytes)}, ${table.parts} parts`,

@@ -44,6 +44,7 @@ type TableActivities = Pick<
   | 'cleanTable'
   | 'restartHost'
   | 'locateHost'
+  | 'chooseReturn'
   | 'attachReplica'
   | 'electFirst'
   | 'restoreReplica'

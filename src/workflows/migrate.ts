@@ -7,14 +7,14 @@ import {
 } from '@temporalio/workflow';
 
 import type { PreflightOutcome } from '../activities/types';
-import { PHASES, type Phase } from '../domain/spec';
+import { type HostSpec, PHASES, type Phase } from '../domain/spec';
 import type { MigrationSummary, Stage } from '../domain/summary';
 import { type Held, registerHandlers } from './handlers';
 import { inspectActivities } from './activities';
 import type { MigrationInput } from './messages';
 import { Mirror } from './mirror';
 import { Phases } from './phases';
-import { failureOf, type PassEnd, Runner } from './runner';
+import { failureOf, type Pass, type PassEnd, Runner } from './runner';
 import { MigrationState } from './state';
 import { hostTarget, moves } from './targets';
 
@@ -30,6 +30,16 @@ const STAGES: readonly Stage[] = ['preflight', ...PHASES, 'finish'];
 export async function migrate(input: MigrationInput): Promise<MigrationSummary> {
   const migration = new Migration(input);
   return CancellationScope.nonCancellable(() => migration.run());
+}
+
+/** A pass over the tables that are on none but these hosts. */
+function onHosts(pass: Pass, hosts: readonly HostSpec[]): Pass {
+  const names = new Set(hosts.map(({ name }) => name));
+  return { ...pass, pick: (table) => (table.replicas.every(({ host }) => names.has(host)) ? pass.pick(table) : []) };
+}
+
+function namesOf(hosts: readonly HostSpec[]): string {
+  return hosts.map(({ name }) => name).join(', ');
 }
 
 function isPhase(stage: Stage): stage is Phase {
@@ -241,9 +251,10 @@ class Migration {
     this.rebuildRunner();
     this.state.outcome = 'running';
     this.state.touch();
-    const forward = (await this.phases.located()).some((on) => on === 'after');
-    if (forward) {
-      await this.restartForward();
+    if (this.state.spec.clean !== 'before-restore') {
+      await this.abortKept();
+    } else if ((await this.phases.located()).some((on) => on === 'after')) {
+      await this.restartForward(this.state.spec.hosts);
       await this.pass(() => this.runner.run({ ...this.phases.restore('after'), regardless: true }));
     } else {
       await this.pass(() => this.runner.run(this.phases.finishCleaning()));
@@ -254,10 +265,43 @@ class Migration {
     return this.state.failuresTotal > 0;
   }
 
-  /** Some hosts are on their new root already: from there on abort goes forward, it never pretends to go back. */
-  private async restartForward(): Promise<void> {
+  /**
+   * The old metadata was kept: hosts go back to it, unless a table of theirs had its RESTORE begun (its parts have new names, which the
+   * old metadata does not know). Those are brought to their end at the new place.
+   */
+  private async abortKept(): Promise<void> {
+    const { hosts, clean, wave } = this.state.spec;
+    const back = await this.phases.returning();
+    const ahead = hosts.filter((host) => !back.includes(host));
+    this.state.decide(
+      [
+        ...(back.length === 0 ? [] : [`abort returns ${namesOf(back)} to the old place`]),
+        ...(ahead.length === 0 ? [] : [`abort goes forward on ${namesOf(ahead)}: a RESTORE was begun there, or no way leads back`]),
+      ].join('; '),
+      undefined,
+      now(),
+    );
+    if (back.length > 0) {
+      this.state.enter('restart', now());
+      for (let at = 0; at < back.length; at += wave) {
+        await Promise.all(back.slice(at, at + wave).map((host) => this.phases.returnHost(host)));
+      }
+      const there = back.filter(({ name }) => !this.state.failedHosts.has(name));
+      await this.pass(() => this.runner.run(onHosts(this.phases.giveBack(), there)));
+      await this.pass(() => this.runner.run(onHosts(this.phases.rebuild(), there)));
+    }
+    if (ahead.length === 0) return;
+    await this.restartForward(ahead);
+    await this.pass(() => this.runner.run(onHosts({ ...this.phases.restore('after'), regardless: true }, ahead)));
+    if (clean === 'after-verify' && this.state.failuresTotal === 0) {
+      await this.pass(() => this.runner.run(onHosts({ ...this.phases.deleteOld(), regardless: true }, ahead)));
+    }
+  }
+
+  /** From the new place abort goes forward, it never pretends to go back. */
+  private async restartForward(hosts: readonly HostSpec[]): Promise<void> {
     this.state.enter('restart', now());
-    for (const host of this.state.spec.hosts) {
+    for (const host of hosts) {
       if (await this.phases.restartHost(host)) {
         await this.pass(() => this.runner.run({ ...this.phases.attach(host.name), regardless: true }));
       }

@@ -1,10 +1,11 @@
+import type { RestartInput } from '../activities/types';
 import type { ReplicaEntry, ReplicatedTable } from '../domain/inventory';
 import type { HostSpec } from '../domain/spec';
 import { tableActivities } from './activities';
 import { inFlightFor } from './lanes';
 import { failureOf, named, type Pass, type Runner } from './runner';
 import type { MigrationState } from './state';
-import { hostTarget, moves, restartInput, zookeeperTarget } from './targets';
+import { hostTarget, moves, restartInput, returnInput, zookeeperTarget } from './targets';
 
 /** How often a table whose replicas' records differ is taken back before it fails: somebody keeps writing. */
 const RETURNS = 3;
@@ -118,11 +119,19 @@ export class Phases {
 
   /** Phase 4, one host: run its restart strategy where it is needed. True when its tables can be attached. */
   async restartHost(host: HostSpec): Promise<boolean> {
-    if (!moves(host)) return true;
+    return !moves(host) || this.runRestart(host, `restart ${host.name}`, restartInput(this.state.spec, host));
+  }
+
+  /** Abort, one host whose old metadata was kept: back to its old place. True when its tables can be attached. */
+  async returnHost(host: HostSpec): Promise<boolean> {
+    return this.runRestart(host, `restart ${host.name} back`, returnInput(this.state.spec, host));
+  }
+
+  private async runRestart(host: HostSpec, name: string, input: RestartInput): Promise<boolean> {
     try {
       await tableActivities.restartHost.executeWithOptions(
-        { summary: `restart ${host.name}`, activityId: `restart ${host.name}`, taskQueue: host.taskQueue, heartbeatTimeout: '30s' },
-        [restartInput(this.state.spec, host)],
+        { summary: name, activityId: name, taskQueue: host.taskQueue, heartbeatTimeout: '30s' },
+        [input],
       );
       return true;
     } catch (error) {
@@ -131,6 +140,16 @@ export class Phases {
       this.state.fail({ host: host.name, database: '', table: '' }, code, message);
       return false;
     }
+  }
+
+  /** Abort where the old metadata was kept: the hosts that go back to it. */
+  async returning(): Promise<readonly HostSpec[]> {
+    const { spec } = this.state;
+    const { back } = await tableActivities.chooseReturn.executeWithOptions(
+      { summary: 'which hosts can go back to their old place', taskQueue: spec.taskQueue },
+      [{ hosts: spec.hosts.map((host) => restartInput(spec, host)) }],
+    );
+    return spec.hosts.filter(({ name }) => back.includes(name));
   }
 
   /** Where every host keeps its metadata now. */
@@ -204,6 +223,7 @@ export class Phases {
       replica: frozen(replica),
       zookeeper: zookeeperTarget(this.state.spec),
       limit: this.state.limits.restore,
+      writable: this.state.spec.verify.writable,
     };
   }
 

@@ -27,6 +27,18 @@ export function restartInput(spec: MigrationSpec, host: HostSpec): RestartInput 
   };
 }
 
+/** The restart with which an abort returns a host to where it was. */
+export function returnInput(spec: MigrationSpec, host: HostSpec): RestartInput {
+  const { reconfigureBack, strategy, timeoutMs } = host.restart;
+  return {
+    migration: spec.id,
+    host: hostTarget(host, 'after'),
+    after: host.zookeeper,
+    restart: { strategy, timeoutMs, ...(reconfigureBack === undefined ? {} : { reconfigure: reconfigureBack }) },
+    zookeeper: zookeeperTarget(spec),
+  };
+}
+
 /** Whether the host's metadata goes to another root or ensemble. */
 export function moves(host: HostSpec): boolean {
   return host.zookeeper.connect !== host.after.connect || host.zookeeper.root !== host.after.root;

@@ -1,0 +1,302 @@
+/** Every way to move, end to end: real engines, a real ZooKeeper, the command line. */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { parse } from 'yaml';
+
+import { quoteTable } from '../../src/clickhouse/sql';
+import { restartHost } from '../../src/dev/stack';
+import { CLI, Ground, run, type SpecDocument, someTables, sql } from '../support/stack';
+import { withZooKeeper } from '../support/zookeeper';
+
+interface Planned {
+  readonly hosts: { readonly name: string; readonly from: string; readonly to: string; readonly tables: { table: string; zk_path: string; replica: string; statements: string[] }[] }[];
+  readonly refusals: { readonly code: string; readonly host: string; readonly table?: string; readonly message: string }[];
+  readonly warnings: { readonly code: string; readonly host: string; readonly table?: string }[];
+}
+
+/** What replicas are not as they should be: writable, all of a path active, nothing queued. */
+async function faulty(ground: Ground, replicas = 2): Promise<unknown[]> {
+  const all = await Promise.all(
+    ground.hosts.map(({ name, url }) =>
+      sql(url, `SELECT '${name}' AS host, table, is_readonly, active_replicas, queue_size, zookeeper_exception FROM system.replicas
+        WHERE database != '_ch_zk_migrate' AND (is_readonly OR active_replicas != ${replicas} OR queue_size > 0)`),
+    ),
+  );
+  return all.flat();
+}
+
+/** Where a table's metadata is on a host: `[zookeeper_name, path, replica]`. */
+async function placeOf(url: string, table: string): Promise<{ name: string; path: string; replica: string } | undefined> {
+  const [row] = await sql<{ name: string; path: string; replica: string }>(
+    url, `SELECT zookeeper_name AS name, zookeeper_path AS path, replica_name AS replica FROM system.replicas WHERE table = '${table}'`,
+  );
+  return row;
+}
+
+/** Nodes below a full path, itself included; 0 where it is not. */
+async function nodesAt(ground: Ground, path: string): Promise<number> {
+  return withZooKeeper(ground.up, async (session) => ((await session.exists(path)) === undefined ? 0 : session.countTree(path)));
+}
+
+/** A command of the embedded stack as an argument vector for a spec. */
+function dev(ground: Ground, ...args: string[]): string[] {
+  return [process.execPath, CLI, 'dev', ...args, '--dir', ground.up.dir];
+}
+
+/** Puts another part's folder into `detached/` of a table, under the name of an active part: its RESTORE cannot be begun. */
+async function spoil(ground: Ground, table: string): Promise<() => void> {
+  const [real, other] = await sql<{ name: string; path: string }>(
+    ground.firstHost.url, `SELECT name, path FROM system.parts WHERE active AND database = '${ground.database}' AND table = '${table}' ORDER BY name`,
+  );
+  assert.ok(real !== undefined && other !== undefined);
+  const folder = join(real.path, '../detached', real.name);
+  mkdirSync(join(real.path, '../detached'), { recursive: true });
+  cpSync(other.path, folder, { recursive: true });
+  return () => {
+    rmSync(folder, { recursive: true });
+  };
+}
+
+describe('in place, with metadata that is lost in part or altogether', function () {
+  this.timeout(240_000);
+  let ground: Ground;
+
+  before(async () => {
+    ground = await Ground.on('inplace');
+    await ground.seed(someTables(ground.database, 5).filter(({ name }) => /^t\d$/u.test(name)));
+  });
+
+  after(async () => {
+    await ground.end();
+  });
+
+  it('is named by the plan, and every table is proved at the same path again', async () => {
+    const before = await ground.oracle();
+    const [first, second] = ground.hosts;
+    assert.ok(first !== undefined && second !== undefined);
+    const nameOf = (table: string): string => quoteTable({ database: ground.database, table });
+    const places = Object.fromEntries(await Promise.all(['t0', 't1', 't2', 't3', 't4'].map(async (table) => [table, (await placeOf(first.url, table))?.path ?? ''] as const)));
+    for (const host of [first, second]) await run(host.url, ...['t1', 't2', 't3'].map((table) => `DETACH TABLE ${nameOf(table)} SYNC`));
+    await withZooKeeper(ground.up, async (session) => {
+      const lose = async (table: string, below: string): Promise<void> => void (await session.deleteTree(`${ground.from}${places[table] ?? ''}${below}`));
+      await lose('t1', '');
+      await lose('t2', `/replicas/${first.replica}`);
+      for (const below of ['/log', '/metadata', `/replicas/${second.replica}/parts`]) await lose('t3', below);
+      // Under its attached replicas, which go on as if nothing had happened.
+      for (const { replica } of ground.hosts) await session.delete(`${ground.from}${places['t4'] ?? ''}/replicas/${replica}/is_active`);
+      await lose('t4', '');
+    });
+    for (const host of [first, second]) await run(host.url, ...['t1', 't2', 't3'].map((table) => `ATTACH TABLE ${nameOf(table)}`));
+
+    const spec = ground.spec((document) => {
+      document.zookeeper = { connect: ground.up.zookeeper.connect, root: ground.from };
+      document.clickhouse.restart = { none: true };
+    });
+    const plan = await ground.json<Planned>('plan', spec);
+    assert.deepEqual(plan.refusals, []);
+    const lost = new Set(plan.warnings.filter(({ code }) => code === 'METADATA_LOST').map(({ table }) => table));
+    assert.deepEqual([...lost].sort(), ['t1', 't2', 't3', 't4']);
+
+    const done = await ground.cli('start', spec, '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
+    assert.deepEqual(await ground.oracle(), before);
+    assert.deepEqual(await faulty(ground), []);
+    for (const [table, path] of Object.entries(places)) assert.equal((await placeOf(first.url, table))?.path, path);
+  });
+});
+
+describe('to another root, with the old metadata kept', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+  const TABLES = ['t0', 't1', 'empty'];
+
+  before(async () => {
+    ground = await Ground.on('kept');
+    await ground.seed(someTables(ground.database, 2).filter(({ name }) => TABLES.includes(name)));
+    ground.worker();
+  });
+
+  after(async () => {
+    await ground.end();
+  });
+
+  function spec(from: string, to: string, change: (document: SpecDocument) => void): string {
+    return ground.spec((document) => {
+      document.zookeeper = { connect: ground.up.zookeeper.connect, root: from, after: { root: to }, clean: 'after-verify' };
+      document.clickhouse.restart = {
+        reconfigure: dev(ground, 'reconfigure-host', '{host}', '--zk-root', to),
+        reconfigureBack: dev(ground, 'reconfigure-host', '{host}', '--zk-root', from),
+        command: dev(ground, 'restart-host', '{host}'),
+        wave: 2,
+      };
+      change(document);
+    });
+  }
+
+  async function restartedOn(): Promise<string[]> {
+    const { hosts } = JSON.parse((await ground.cli('dev', 'status', '--dir', ground.up.dir, '--json')).stdout) as { hosts: { name: string; zkRoot: string }[] };
+    return hosts.filter(({ name }) => ground.hosts.some((mine) => mine.name === name)).map(({ zkRoot }) => zkRoot);
+  }
+
+  it('abort before the first RESTORE returns the hosts; the same migration then ends, and deletes what is old when all is proved', async () => {
+    const before = await ground.oracle();
+    const kept = await nodesAt(ground, `${ground.from}/clickhouse/tables`);
+    const gated = spec(ground.from, ground.root, (document) => (document['pauseBefore'] = ['restore']));
+    const plan = await ground.json<Planned & { hosts: { abort?: string }[] }>('plan', gated);
+    assert.deepEqual(plan.refusals, []);
+    for (const { abort, tables } of plan.hosts) {
+      assert.match(abort ?? '', /back to the old metadata.*reconfigure-host/u);
+      for (const { statements } of tables) assert.match(statements.at(-1) ?? '', /^-- delete .*after all is proved/u);
+    }
+    assert.equal((await ground.cli('start', gated, '--execute', '--watch')).code, 4);
+    assert.deepEqual(await restartedOn(), [ground.root, ground.root]);
+    assert.ok((await nodesAt(ground, `${ground.from}/clickhouse/tables`)) >= kept - 2 * TABLES.length, 'the old metadata was touched');
+
+    const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    assert.deepEqual(await restartedOn(), [ground.from, ground.from]);
+    assert.deepEqual(await faulty(ground), []);
+    assert.deepEqual(await ground.oracle(), before);
+    // As before: a write to one replica reaches the other.
+    const [first, second] = ground.hosts;
+    assert.ok(first !== undefined && second !== undefined);
+    await run(first.url, `INSERT INTO \`${ground.database}\`.t0 SELECT toDate('2024-02-02'), number, 'later' FROM numbers(3)`);
+    await run(second.url, `SYSTEM SYNC REPLICA \`${ground.database}\`.t0`);
+    const later = await ground.oracle();
+
+    const done = await ground.cli('start', spec(ground.from, ground.root, () => undefined), '--execute', '--watch', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.deepEqual(await ground.oracle(), later);
+    assert.deepEqual(await faulty(ground), []);
+    for (const table of TABLES) {
+      const path: string = (await placeOf(first.url, table))?.path ?? '';
+      assert.equal(await nodesAt(ground, ground.from + path), 0, `${table}: its old nodes are there`);
+      assert.ok((await nodesAt(ground, ground.root + path)) > 0);
+    }
+    const mirrored = parse(readFileSync(ground.statusFile, 'utf8')) as Record<string, unknown>[];
+    assert.deepEqual([...new Set(mirrored.map((entry) => `${String(entry['status'])} ${String(entry['old_metadata'])}`))], ['RESTORED deleted']);
+  });
+
+  it('abort after a RESTORE goes forward, and clean: never leaves what is old where it is', async () => {
+    const before = await ground.oracle();
+    const third = `${ground.root}-third`;
+    const old = await nodesAt(ground, `${ground.root}/clickhouse/tables`);
+    const file = spec(ground.root, third, (document) => {
+      document.id = `${ground.id}-never`;
+      document.zookeeper['clean'] = 'never';
+      Object.assign(document, { pauseBefore: ['restore'], onFailure: 'continue' });
+    });
+    assert.equal((await ground.cli('start', file, '--execute', '--watch')).code, 4);
+    const mend = await spoil(ground, 't1');
+    await ground.cli('approve', `${ground.id}-never`, 'restore');
+    assert.equal((await ground.cli('watch', `${ground.id}-never`)).code, 1);
+    mend();
+    const aborted = await ground.cli('abort', `${ground.id}-never`, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    const { decisions } = JSON.parse(aborted.stdout) as { decisions: { what: string }[] };
+    assert.ok(decisions.some(({ what }) => /abort goes forward on ch-1, ch-2/u.test(what)), JSON.stringify(decisions));
+    assert.deepEqual(await restartedOn(), [third, third]);
+    assert.deepEqual(await faulty(ground), []);
+    assert.deepEqual(await ground.oracle(), before);
+    assert.ok((await nodesAt(ground, `${ground.root}/clickhouse/tables`)) >= old - 2 * TABLES.length);
+
+    const codes = async (change: (document: SpecDocument) => void): Promise<string[]> => {
+      const next = spec(third, `${third}-next`, (document) => {
+        document.id = `${ground.id}-next`;
+        change(document);
+      });
+      const { refusals } = await ground.json<Planned>('plan', next);
+      return [...new Set(refusals.map(({ code, table }) => `${code} ${table ?? ''}`))].sort();
+    };
+    assert.deepEqual(await codes((document) => (document.tables['exclude'] = ['*.t1'])), ['STRANDED t1']);
+    const canary = await codes((document) => {
+      document.zookeeper = { connect: ground.up.zookeeper.connect, root: third };
+      delete document.clickhouse.restart['reconfigureBack'];
+      document.clickhouse.hosts = document.clickhouse.hosts.map((host, index) => (index === 0 ? { ...host, zookeeper: { after: { root: `${third}-next` } } } : host));
+    });
+    assert.deepEqual(canary, TABLES.map((table) => `SHARD_SPLIT ${table}`).sort());
+  });
+});
+
+describe('hosts and tables that differ, in one spec', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+
+  before(async () => {
+    ground = await Ground.on('mixed', [1, 2]);
+    ground.hosts.splice(3);
+  });
+
+  after(async () => {
+    await ground.end();
+  });
+
+  it('several roots, other macros and names, {uuid}, a path without a pattern, an auxiliary ensemble: each is proved where it belongs', async () => {
+    const [first, alone, third] = ground.hosts;
+    assert.ok(first !== undefined && alone !== undefined && third !== undefined);
+    const { name: zk2, root: auxiliary } = ground.up.zookeeper.auxiliary;
+    const elsewhere = `${ground.root}-old`;
+    await restartHost(ground.up.dir, alone.name, { zkRoot: elsewhere });
+    const odd = `/odd ${ground.id}/1/Ünd so`;
+    const make = async (host: { url: string }, table: string, uuid: string, path: string, replica: string): Promise<void> => {
+      const name = quoteTable({ database: ground.database, table });
+      await run(host.url, `CREATE DATABASE IF NOT EXISTS \`${ground.database}\``,
+        `CREATE TABLE ${name} UUID '${uuid}' (day Date, x UInt64) ENGINE = ReplicatedMergeTree('${path}', '${replica}') PARTITION BY day ORDER BY x`);
+    };
+    const uuids = Array.from({ length: 6 }, () => randomUUID());
+    // One path on hosts whose shard macros differ, under another table name and a replica name that follows nothing.
+    await make(first, 'one', uuids[0] ?? '', `/odd ${ground.id}/{shard}/Ünd so`, '{replica}');
+    await make(third, 'one, by another name', uuids[1] ?? '', odd, 'drei');
+    await make(first, 'by uuid', uuids[2] ?? '', '/by/{uuid}/x', '{replica}');
+    await make(third, 'by uuid', uuids[2] ?? '', '/by/{uuid}/x', '{replica}');
+    await make(alone, 'one', uuids[3] ?? '', odd, '{replica}');
+    await make(first, 'aux', uuids[4] ?? '', `${zk2}:/clickhouse/${ground.id}/{uuid}`, '{replica}');
+    await make(third, 'aux', uuids[4] ?? '', `${zk2}:/clickhouse/${ground.id}/{uuid}`, '{replica}');
+    await make(alone, 'aux', uuids[5] ?? '', `${zk2}:/clickhouse/${ground.id}/alone`, '{replica}');
+    for (const [host, table] of [[first, 'one'], [third, 'by uuid'], [alone, 'one'], [first, 'aux'], [alone, 'aux']] as const) {
+      await run(host.url, `INSERT INTO ${quoteTable({ database: ground.database, table })} SELECT toDate('2024-01-01') + number % 3, number FROM numbers(30)`);
+    }
+    for (const [host, table] of [[third, 'one, by another name'], [first, 'by uuid'], [third, 'aux']] as const) {
+      await run(host.url, `SYSTEM SYNC REPLICA ${quoteTable({ database: ground.database, table })}`);
+    }
+    const before = await ground.oracle();
+    const places = async (): Promise<unknown[]> =>
+      Promise.all(ground.hosts.map(({ url }) => sql(url, 'SELECT table, zookeeper_name, zookeeper_path, replica_name FROM system.replicas ORDER BY ALL')));
+    const placed = await places();
+
+    const spec = (change: (document: SpecDocument) => void): string =>
+      ground.spec((document) => {
+        document.zookeeper['auxiliary'] = { [zk2]: { connect: ground.up.zookeeper.connect, root: auxiliary } };
+        const [, other] = document.clickhouse.hosts;
+        Object.assign(other ?? {}, {
+          zookeeper: { root: elsewhere, after: { root: `${ground.root}-b` } },
+          restart: { command: dev(ground, 'restart-host', '{host}', '--zk-root', `${ground.root}-b`) },
+        });
+        change(document);
+      });
+    const refused = await ground.json<Planned>('plan', spec((document) => (document.zookeeper['clean'] = 'never')));
+    assert.deepEqual([...new Set(refused.refusals.map(({ code, table }) => `${code} ${table ?? ''}`))], ['AUXILIARY_STAYS aux']);
+    const file = spec(() => undefined);
+    const plan = await ground.json<Planned>('plan', file);
+    assert.deepEqual(plan.refusals, []);
+    assert.deepEqual(plan.warnings.filter(({ code }) => code === 'AUXILIARY_IN_PLACE').map(({ table }) => table), ['aux', 'aux', 'aux']);
+    const aux = plan.hosts.flatMap(({ tables }) => tables).filter(({ table }) => table === 'aux');
+    assert.deepEqual(aux.map(({ zk_path: path }) => path), [`${zk2}:/clickhouse/${ground.id}/${uuids[4] ?? ''}`, `${zk2}:/clickhouse/${ground.id}/alone`, `${zk2}:/clickhouse/${ground.id}/${uuids[4] ?? ''}`]);
+    for (const { statements } of aux) assert.ok(statements.some((line) => line.startsWith(`-- delete ${auxiliary}/clickhouse/`)), statements.join());
+
+    const done = await ground.cli('start', file, '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+    assert.deepEqual(await places(), placed);
+    for (const { url } of ground.hosts) {
+      assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly OR active_replicas != total_replicas OR queue_size > 0'), []);
+    }
+    const at = async (path: string): Promise<boolean> => (await nodesAt(ground, path)) > 0;
+    assert.deepEqual(await Promise.all([ground.from + odd, elsewhere + odd].map(at)), [false, false]);
+    assert.deepEqual(await Promise.all([ground.root + odd, `${ground.root}-b${odd}`, `${auxiliary}/clickhouse/${ground.id}/alone`].map(at)), [true, true, true]);
+    assert.deepEqual(done.stderr.match(/INVARIANT|UNKNOWN/u), null);
+  });
+});
