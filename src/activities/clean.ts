@@ -132,7 +132,7 @@ async function deleteNodes(
  * ZooKeeper's own record of the replicas must be equal: the same parts, empty queues, the whole log read. Else one of them has what
  * another lacks (an INSERT that only one replica got), and it would be lost for the others.
  */
-async function sameRecord(zookeeper: ZooKeeperSession, path: string): Promise<void> {
+export async function sameRecord(zookeeper: ZooKeeperSession, path: string): Promise<void> {
   const names = (await zookeeper.children(`${path}/replicas`)) ?? [];
   const log = ((await zookeeper.children(`${path}/log`)) ?? []).map((name) => Number(name.slice('log-'.length)));
   const end = log.length === 0 ? 0 : Math.max(...log) + 1;
