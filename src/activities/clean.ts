@@ -27,7 +27,7 @@ export async function cleanTable(connections: Connections, input: CleanInput): P
   }
   const zookeeper = await sessionOf(connections, input);
   await barrier(connections, input, members, zookeeper);
-  if (input.keep === 'keep') await sameRecord(zookeeper, input.table.zookeeperPath);
+  if (input.keep === 'keep') await sameRecord(zookeeper, input.table.zookeeperPath, namesOf(input.table));
   else await connections.slots.run('clean', input.limit, () => deleteNodes(connections, input, members, zookeeper));
   await noteAll(connections, input, members, (note) => ({
     ...note,
@@ -114,7 +114,7 @@ async function deleteNodes(
   const refusal = await refuseTree(zookeeper, path, children, begun || areRemains(children));
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
   if (!begun) {
-    await sameRecord(zookeeper, path, new Set(input.table.replicas.map(({ replicaName }) => replicaName)));
+    await sameRecord(zookeeper, path, namesOf(input.table));
     await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
     await barrier(connections, input, members, zookeeper);
   }
@@ -128,12 +128,16 @@ async function deleteNodes(
   }
 }
 
+function namesOf({ replicas }: CleanInput['table']): ReadonlySet<string> {
+  return new Set(replicas.map(({ replicaName }) => replicaName));
+}
+
 /**
  * ZooKeeper's own record of the inventory's replicas must be equal: the same parts, empty queues, the whole log read. Else one of them has
  * what another lacks (an INSERT that only one replica got), and it would be lost for the others. A replica whose host is gone for good
  * is not among them: the plan said what only it had.
  */
-async function sameRecord(zookeeper: ZooKeeperSession, path: string, members: ReadonlySet<string>): Promise<void> {
+export async function sameRecord(zookeeper: ZooKeeperSession, path: string, members: ReadonlySet<string>): Promise<void> {
   const names = ((await zookeeper.children(`${path}/replicas`)) ?? []).filter((name) => members.has(name));
   const log = ((await zookeeper.children(`${path}/log`)) ?? []).map((name) => Number(name.slice('log-'.length)));
   const end = log.length === 0 ? 0 : Math.max(...log) + 1;

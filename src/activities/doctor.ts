@@ -1,8 +1,11 @@
 import { serverWords } from '../clickhouse/errors';
+import type { ClickHouseHost } from '../clickhouse/host';
 import type { HostSpec, MigrationSpec } from '../domain/spec';
 import { MigrationError } from '../domain/failure';
 import type { Connections } from './deps';
 import { hostTarget } from '../workflows/targets';
+import { grantStatement, type MissingGrants, missingGrants, neededGrants, TO_LOOK } from './grants';
+import { listReplicas } from './inspect';
 import { inspect } from './preflight';
 
 /** One thing that was looked at. */
@@ -13,22 +16,9 @@ export interface Check {
   readonly fix?: string;
 }
 
-/** What a migration needs of a user on every host, as `CHECK GRANT` takes it. Source: https://clickhouse.com/docs/sql-reference/statements/grant */
-export const NEEDED_GRANTS = [
-  'SELECT ON system.*',
-  'SHOW TABLES ON *.*',
-  'SYSTEM MERGES ON *.*',
-  'SYSTEM RESTORE REPLICA ON *.*',
-  'SYSTEM SYNC REPLICA ON *.*',
-  'DROP TABLE ON *.*',
-  'CREATE TABLE ON *.*',
-  'INSERT ON *.*',
-  'CREATE DATABASE ON _ch_zk_migrate.*',
-] as const;
-
 /** Looks at every part of a spec: what is reachable, with which versions and rights, and what to fix. Only SELECTs and reads. */
 export async function examine(connections: Connections, spec: MigrationSpec): Promise<Check[]> {
-  const hosts = await Promise.all(spec.hosts.map((host) => examineHost(connections, host)));
+  const hosts = await Promise.all(spec.hosts.map((host) => examineHost(connections, spec, host)));
   const ensembles = new Map(spec.hosts.flatMap((host) => [host.zookeeper, host.after]).map((one) => [JSON.stringify(one), one]));
   const zookeepers = await Promise.all(
     [...ensembles.values()].map(async (ensemble): Promise<Check> => {
@@ -56,7 +46,7 @@ export async function examine(connections: Connections, spec: MigrationSpec): Pr
   ];
 }
 
-async function examineHost(connections: Connections, host: HostSpec): Promise<Check[]> {
+async function examineHost(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<Check[]> {
   try {
     const server = connections.host(hostTarget(host, 'before'));
     const rows = await server.select<{ version: string; up: string; user: string }>(
@@ -64,37 +54,22 @@ async function examineHost(connections: Connections, host: HostSpec): Promise<Ch
       { doing: 'asking for its version', timeoutMs: 10_000 },
     );
     const found = `ClickHouse ${rows[0]?.version ?? '?'}, up ${rows[0]?.up ?? '?'} s, as ${rows[0]?.user ?? '?'}`;
-    const missing = await missingGrants(connections, host);
+    const { grants: missing, user, checked } = await grantsOf(server, spec, host);
     return [
       { what: host.name, ok: true, found },
       missing.length === 0
-        ? { what: `${host.name} rights`, ok: true, found: 'all that is needed' }
-        : { what: `${host.name} rights`, ok: false, found: `missing: ${missing.join('; ')}`, fix: missing.map((grant) => `GRANT ${grant} TO …`).join('; ') },
+        ? { what: `${host.name} rights`, ok: true, found: checked ? 'all that is needed' : 'not looked at: the server does not know CHECK GRANT (24.10)' }
+        : { what: `${host.name} rights`, ok: false, found: `missing: ${missing.join('; ')}`, fix: missing.map((grant) => grantStatement(grant, user)).join('; ') },
     ];
   } catch (error) {
     return [{ what: host.name, ok: false, found: wordsOf(error), fix: `see that ClickHouse answers at ${host.url}, for ${host.user}` }];
   }
 }
 
-/**
- * The rights of {@link NEEDED_GRANTS} that the user lacks.
- *
- * @throws MigrationError when the server does not answer. A server that does not know `CHECK GRANT` (before 24.10) is believed: a
- *   statement that is refused later stops its table, and says so.
- */
-export async function missingGrants(connections: Connections, host: HostSpec): Promise<string[]> {
-  const server = connections.host(hostTarget(host, 'before'));
-  const missing: string[] = [];
-  for (const grant of NEEDED_GRANTS) {
-    try {
-      const [row] = await server.select<{ result: number | string }>(`CHECK GRANT ${grant}`, { doing: 'asking for rights', timeoutMs: 10_000 });
-      if (Number(row?.result) !== 1) missing.push(grant);
-    } catch (error) {
-      if (error instanceof MigrationError && error.type === 'UNSUPPORTED') return [];
-      throw error;
-    }
-  }
-  return missing;
+/** What is needed to look comes first: without it the rest cannot be known. */
+async function grantsOf(server: ClickHouseHost, spec: MigrationSpec, host: HostSpec): Promise<MissingGrants> {
+  const toLook = await missingGrants(server, TO_LOOK);
+  return toLook.grants.length > 0 ? toLook : missingGrants(server, neededGrants(host, await listReplicas(server, spec)));
 }
 
 function wordsOf(error: unknown): string {

@@ -1,33 +1,39 @@
-import semver from 'semver';
-
 import { serverWords } from '../clickhouse/errors';
 import { plannedStatements } from '../clickhouse/planned-statements';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
-import { areRemains, isAncestor, refuseShape } from '../domain/guards';
+import { areRemains, refuseShape } from '../domain/guards';
 import { tableOrderKey } from '../domain/inventory';
 import { estimate, type Plan, type PlannedHost, type PlannedTable } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
+import { knowsRestoreReplica } from '../domain/versions';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
 import { type Connections, ensembleOf, report } from './deps';
+import { grantStatement, missingGrants, neededGrants, TO_LOOK } from './grants';
 import { checkHost } from './host-checks';
+import { settle } from './in-flight';
 import { heldByOthers, knowsMigration } from './inventory';
 import { hostTarget } from '../workflows/targets';
 import { listReplicas, type ListedReplica } from './inspect';
 import { worksHere } from './lost-metadata';
 import { checkMove } from './move-checks';
+import { checkConflicts, leftOut, type Occupants, occupants } from './path-conflicts';
 import { refuseTree } from './path-guard';
+import { checkDifferences } from './replica-differences';
+import { checkForceRestore, checkRecord, checkSameZooKeeper, serverUuid } from './zookeeper-checks';
 import type { PreflightInput, PreflightOutcome } from './types';
 
-/** `SYSTEM RESTORE REPLICA` came with 21.7. Source: https://clickhouse.com/docs/whats-new/changelog/2021 */
-const LEAST_VERSION = '21.7.0';
 const TABLES_AT_A_TIME = 32;
+/** A plan is for somebody who sits before it: it waits no longer than this for what is in flight, whatever `preflight.wait` says. */
+const PLAN_WAITS_MS = 5_000;
 
 /** What a preflight knows of one host. */
 export interface InspectedHost {
   readonly spec: HostSpec;
   readonly server: ClickHouseHost;
   readonly version: string;
+  /** The server's id, where it has one. */
+  readonly uuid: string | undefined;
   readonly replicas: readonly ListedReplica[];
   readonly known: boolean;
   /** Replicas whose nodes are not in ZooKeeper any more, by another's hand: filled in while the tables are looked at. */
@@ -35,7 +41,7 @@ export interface InspectedHost {
 }
 
 /** A replicated table over all hosts of the spec. */
-interface InspectedTable {
+export interface InspectedTable {
   readonly ensemble: EnsembleSpec;
   readonly path: string;
   readonly members: readonly { readonly host: InspectedHost; readonly listed: ListedReplica }[];
@@ -70,8 +76,13 @@ function finding(
   };
 }
 
-/** Looks at everything, changes nothing: only SELECTs and ZooKeeper reads. All that stands against the migration, at once. */
-export async function inspect(connections: Connections, spec: MigrationSpec): Promise<Plan> {
+/** Looks at everything, changes nothing: only SELECT, CHECK GRANT and ZooKeeper reads. All that stands against the migration, at once. */
+export async function inspect(
+  connections: Connections,
+  spec: MigrationSpec,
+  waitMs: number = Math.min(spec.preflight.waitMs, PLAN_WAITS_MS),
+): Promise<Plan> {
+  const deadline = Date.now() + waitMs;
   const found = new Findings();
   const hosts = (await Promise.all(spec.hosts.map((host) => inspectHost(connections, spec, host, found)))).filter(
     (host) => host !== undefined,
@@ -84,7 +95,8 @@ export async function inspect(connections: Connections, spec: MigrationSpec): Pr
     found.refuse('NO_TABLES', { host: '' }, 'no table is selected', 'widen tables.include, or look at tables.exclude, disk and zkPath');
   }
   const counted = new Map<ListedReplica, number | null>();
-  if (zookeeperAnswers && !known) await checkTables(connections, spec, hosts, found, counted);
+  if (!known) await Promise.all(hosts.map((host) => settle(host, deadline, found)));
+  if (zookeeperAnswers && !known) await checkTables(connections, spec, hosts, found, counted, deadline);
   for (const host of hosts) {
     report({ doing: `looking at ${host.spec.name}` });
     await checkHost(spec, host, found);
@@ -106,7 +118,8 @@ export async function inspect(connections: Connections, spec: MigrationSpec): Pr
 
 /** The preflight of a run: the same as the plan, in numbers. */
 export async function preflight(connections: Connections, { spec, page }: PreflightInput): Promise<PreflightOutcome> {
-  const plan = await inspect(connections, spec);
+  // A dry run is a plan: it asks for pages.
+  const plan = await (page === undefined ? inspect(connections, spec, spec.preflight.waitMs) : inspect(connections, spec));
   const tables = plan.hosts.flatMap((host) => host.tables);
   const sum = (of: (table: PlannedTable) => number): number => tables.reduce((total, table) => total + of(table), 0);
   return {
@@ -157,16 +170,30 @@ async function inspectHost(
       timeoutMs: 10_000,
     });
     const version = rows[0]?.version ?? '';
-    if (semver.coerce(version) === null || semver.lt(semver.coerce(version) ?? '0.0.0', LEAST_VERSION)) {
+    if (!knowsRestoreReplica(version)) {
       found.refuse('TOO_OLD', where, `${host.name} runs ClickHouse ${version}, and SYSTEM RESTORE REPLICA came with 21.7`, 'upgrade the server first');
       return undefined;
     }
+    // Without these nothing can be said about anything else.
+    if (!(await checkGrants(server, host, TO_LOOK, found))) return undefined;
     const known = await knowsMigration(server, spec.id);
-    return { spec: host, server, version, known, replicas: await listReplicas(server, spec), lost: new Set() };
+    const replicas = await listReplicas(server, spec);
+    await checkGrants(server, host, neededGrants(host, replicas), found);
+    return { spec: host, server, version, uuid: await serverUuid(server), known, replicas, lost: new Set() };
   } catch (error) {
     refuseHost(error, host, found);
     return undefined;
   }
+}
+
+/** Refuses for each right that is missing. True when the user has all. */
+async function checkGrants(server: ClickHouseHost, host: HostSpec, needed: readonly string[], found: Findings): Promise<boolean> {
+  const { user, grants, checked } = await missingGrants(server, needed);
+  for (const grant of grants) {
+    found.refuse('MISSING_GRANT', { host: host.name }, `the user ${user} lacks ${grant}`, grantStatement(grant, user));
+  }
+  if (!checked && needed !== TO_LOOK) found.warn('GRANTS_UNKNOWN', { host: host.name }, 'this server does not know CHECK GRANT (it came with 24.10): rights were not looked at', 'see docs/operations.md for the rights that a run needs');
+  return grants.length === 0;
 }
 
 function refuseHost(error: unknown, host: HostSpec, found: Findings): void {
@@ -243,37 +270,28 @@ async function checkTables(
   hosts: readonly InspectedHost[],
   found: Findings,
   counted: Map<ListedReplica, number | null>,
+  deadline: number,
 ): Promise<void> {
   const tables = groupTables(hosts, spec, found);
-  const paths = new Map<string, string[]>();
-  for (const { ensemble, path } of tables) {
-    const key = JSON.stringify(ensemble);
-    paths.set(key, [...(paths.get(key) ?? []), path]);
-  }
+  const all = occupants(spec, hosts);
+  await checkDifferences(hosts, tables, deadline, found);
   let done = 0;
   const queue = [...tables];
   const worker = async (): Promise<void> => {
     for (let table = queue.shift(); table !== undefined; table = queue.shift()) {
-      await checkTable(connections, spec, table, found, counted);
+      await checkTable(connections, spec, { table, all, deadline }, found, counted);
       done += 1;
       if (done % 100 === 0) report({ doing: 'looking at the tables in ZooKeeper', done, total: tables.length });
     }
   };
   await Promise.all(Array.from({ length: TABLES_AT_A_TIME }, worker));
-  for (const table of tables) {
-    const others = (paths.get(JSON.stringify(table.ensemble)) ?? []).filter((other) => isAncestor(table.path, other));
-    if (others.length > 0) {
-      for (const { listed } of table.members) {
-        found.refuse('PATH_CONTAINS_OTHER', listed.replica, `its path ${table.path} contains another table's: ${others[0] ?? ''}`, 'leave it out with tables.exclude');
-      }
-    }
-  }
+  checkConflicts(spec, hosts, found);
 }
 
 async function checkTable(
   connections: Connections,
   spec: MigrationSpec,
-  table: InspectedTable,
+  { table, all, deadline }: { readonly table: InspectedTable; readonly all: Occupants; readonly deadline: number },
   found: Findings,
   counted: Map<ListedReplica, number | null>,
 ): Promise<void> {
@@ -297,7 +315,11 @@ async function checkTable(
   if (gone !== undefined && refusal === undefined) {
     found.warn('METADATA_LOST', where, `part of its path ${table.path} is not in ZooKeeper any more: ${gone}`, 'the rest is deleted, and its metadata is made anew');
   }
-  await checkClosure(connections, zookeeper, spec, table, found);
+  if (await checkClosure(connections, zookeeper, spec, table, all, found)) {
+    await checkSameZooKeeper(zookeeper, table, found);
+    await checkRecord(zookeeper, table, deadline, found);
+  }
+  await checkForceRestore(zookeeper, table, found);
   await checkTarget(connections, spec, table, found);
 }
 
@@ -312,19 +334,28 @@ async function missingMetadata(connections: Connections, spec: MigrationSpec, ta
   }
 }
 
-/** Every replica that ZooKeeper lists below the path is in the inventory (invariant 2). */
+/** Every replica that ZooKeeper lists below the path is in the inventory (invariant 2), and the other way round. True when it is so, or as it was allowed. */
 async function checkClosure(
   connections: Connections,
   zookeeper: { children(path: string): Promise<string[] | undefined>; exists(path: string): Promise<unknown> },
   spec: MigrationSpec,
   table: InspectedTable,
+  all: Occupants,
   found: Findings,
-): Promise<void> {
+): Promise<boolean> {
+  let closed = true;
   const registered = (await zookeeper.children(`${table.path}/replicas`)) ?? [];
   const names = table.members.map(({ listed }) => listed.replica.replicaName);
   const where = table.members[0]?.listed.replica ?? { host: '' };
   for (const name of registered) {
     if (names.includes(name)) continue;
+    const other = leftOut(all, table.ensemble, table.path, name);
+    if (other !== undefined) {
+      closed = false;
+      const { database, table: otherTable } = other.listed.replica;
+      found.refuse('REPLICA_NOT_SELECTED', where, `the replica "${name}" of ${table.path} is ${database}.${otherTable} on ${other.host}, which the selection leaves out`, 'take both in, or leave both out: a path is migrated as a whole');
+      continue;
+    }
     const active = (await zookeeper.exists(`${table.path}/replicas/${name}/is_active`)) !== undefined;
     if (!active && spec.allowMissingReplicas.includes(name)) {
       const only = await partsOnlyOf(zookeeper, table.path, name, names);
@@ -336,6 +367,7 @@ async function checkClosure(
       );
       continue;
     }
+    closed = false;
     found.refuse(
       active ? 'REPLICA_ACTIVE_ELSEWHERE' : 'REPLICA_MISSING',
       where,
@@ -344,17 +376,16 @@ async function checkClosure(
     );
   }
   for (const { listed, host } of table.members) {
-    if (names.filter((name) => name === listed.replica.replicaName).length > 1) {
-      found.refuse('PATH_SHARED', listed.replica, `another table of the inventory has the same path ${table.path} and replica name`, 'leave both out with tables.exclude, and mend one of them');
-    } else if (registered.includes(listed.replica.replicaName)) {
-      continue;
-    } else if (listed.readonly || (await worksHere(connections, spec, host, listed))) {
+    if (registered.includes(listed.replica.replicaName)) continue;
+    if (listed.readonly || (await worksHere(connections, spec, host, listed))) {
       host.lost.add(listed);
       found.warn('METADATA_LOST', listed.replica, `its replica "${listed.replica.replicaName}" is not in ZooKeeper at ${table.path} any more`, 'its metadata is made anew');
-    } else {
-      found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with its replica "${listed.replica.replicaName}", which ZooKeeper does not have at ${table.ensemble.root}${table.path}`, "write the servers' own ensemble and <root> into zookeeper.connect and zookeeper.root");
+      continue;
     }
+    closed = false;
+    found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with its replica "${listed.replica.replicaName}", which ZooKeeper does not have at ${table.ensemble.root}${table.path}`, "write the servers' own ensemble and <root> into zookeeper.connect and zookeeper.root");
   }
+  return closed;
 }
 
 /** How many parts, by ZooKeeper's record, only this replica has. */

@@ -5,7 +5,7 @@ import { collect, colors, EXIT, printJson, printResult, setExit, withExample } f
 
 export function planCommand(): Command {
   const command = new Command('plan')
-    .description('What would happen, host by host, statement by statement, and what stands against it. Sends nothing but SELECTs, and needs no Temporal.')
+    .description('What would happen, host by host, statement by statement, and what stands against it. Sends nothing but SELECT and CHECK GRANT, and needs no Temporal.')
     .argument('<spec>', 'the migration, see docs/spec.md')
     .option('--allow-missing-replica <name>', 'go on although this replica is on no host of the spec; again for more', collect)
     .action(async (file: string, options: { readonly allowMissingReplica?: readonly string[] }) => {

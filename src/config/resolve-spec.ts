@@ -42,6 +42,7 @@ export function resolveSpec(raw: SpecFile, file: string, overrides: SpecOverride
     parallel: resolveParallel(raw.parallel),
     onFailure: raw.onFailure ?? SPEC_DEFAULTS.onFailure,
     holdOnFailureMs: parseDuration(raw.holdOnFailure ?? SPEC_DEFAULTS.holdOnFailure),
+    preflight: { waitMs: parseDuration(raw.preflight?.wait ?? SPEC_DEFAULTS.preflightWait) },
     verify: { writable: raw.verify?.writable ?? SPEC_DEFAULTS.writable },
     taskQueue: raw.taskQueue ?? SPEC_DEFAULTS.taskQueue,
     statusFile: overrides.statusFile ?? raw.statusFile ?? `status/${fileName(id)}.yaml`,

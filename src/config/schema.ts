@@ -21,6 +21,7 @@ export const SPEC_DEFAULTS = {
   parallel: { detach: 8, clean: 8, restore: 8 },
   onFailure: 'stop',
   holdOnFailure: '0s',
+  preflightWait: '60s',
   writable: 'required',
   taskQueue: 'ch-zk-migrate',
 } as const;
@@ -170,6 +171,13 @@ const verify = z.strictObject({
     .meta({ default: SPEC_DEFAULTS.writable }),
 });
 
+const preflight = z.strictObject({
+  wait: duration(check.durationFault)
+    .optional()
+    .describe('How long a run waits for queues, mutations, merges and replicas that differ, before it refuses')
+    .meta({ default: SPEC_DEFAULTS.preflightWait }),
+});
+
 /** The whole spec. Checks shape and single values; `parseSpec` checks everything. */
 export const specSchema = z
   .strictObject({
@@ -188,6 +196,7 @@ export const specSchema = z
       .optional()
       .describe('How long to wait for retry, skip or abort before failing')
       .meta({ default: SPEC_DEFAULTS.holdOnFailure }),
+    preflight: preflight.optional(),
     verify: verify.optional(),
     taskQueue: taskQueue.optional().describe("The worker's task queue").meta({ default: SPEC_DEFAULTS.taskQueue }),
     statusFile: text(check.fileFault).optional().describe("Relative to the worker's directory; default: status/<id>.yaml"),

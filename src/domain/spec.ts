@@ -89,6 +89,8 @@ export interface MigrationSpec {
   readonly parallel: ParallelSpec;
   readonly onFailure: 'stop' | 'continue';
   readonly holdOnFailureMs: number;
+  /** How long a run waits before it refuses for what is in flight. */
+  readonly preflight: { readonly waitMs: number };
   readonly verify: { readonly writable: 'required' | 'report' };
   /** The workflow's task queue. */
   readonly taskQueue: string;

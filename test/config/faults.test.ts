@@ -417,6 +417,7 @@ refuses('the rest', [
   ['a number for parallel', { rest: 'parallel: 8' }, 'parallel', 8, /expected a mapping, found the number 8/],
   ['another word for onFailure', { rest: 'onFailure: abort' }, 'onFailure', 8, /expected one of stop, continue/],
   ['a bad duration', { rest: 'holdOnFailure: 1 hour' }, 'holdOnFailure', 8, /expected a duration such as 90s/],
+  ['a preflight that waits without a unit', { rest: 'preflight: { wait: 60 }' }, 'preflight.wait', 8, /needs a unit/],
   ['another word for verify.writable', { rest: 'verify: { writable: no }' }, 'verify.writable', 8, /expected one of required, report/],
   ['a key without a value', { rest: 'verify:' }, 'verify', 8, /expected a mapping, found nothing/],
   ['an empty task queue', { rest: 'taskQueue: ""' }, 'taskQueue', 8, /empty/],

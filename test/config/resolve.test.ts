@@ -28,6 +28,7 @@ describe('a resolved spec', () => {
       parallel: { detach: 8, clean: 8, restore: 8 },
       onFailure: 'stop',
       holdOnFailureMs: 0,
+      preflight: { waitMs: 60_000 },
       verify: { writable: 'required' },
       taskQueue: 'ch-zk-migrate',
       statusFile: 'status/rebuild.yaml',
@@ -65,6 +66,7 @@ pauseBefore: [restore, clean]
 parallel: { detach: 1, clean: 2, restore: 3 }
 onFailure: continue
 holdOnFailure: 90s
+preflight: { wait: 2m }
 verify: { writable: report }
 taskQueue: q
 statusFile: s.yaml
@@ -105,6 +107,7 @@ statusFile: s.yaml
       parallel: { detach: 1, clean: 2, restore: 3 },
       onFailure: 'continue',
       holdOnFailureMs: 90_000,
+      preflight: { waitMs: 120_000 },
       verify: { writable: 'report' },
       taskQueue: 'q',
       statusFile: 's.yaml',

@@ -68,6 +68,7 @@ const spec = fc.record(
     parallel: fc.record({ detach: count, clean: count, restore: count }, { requiredKeys: [] }),
     onFailure: fc.constantFrom('stop', 'continue'),
     holdOnFailure: duration,
+    preflight: fc.record({ wait: duration }, { requiredKeys: [] }),
     verify: fc.record({ writable: fc.constantFrom('required', 'report') }, { requiredKeys: [] }),
   },
   { requiredKeys: ['id', 'clickhouse', 'zookeeper'] },
@@ -204,7 +205,7 @@ describe('an accepted spec', function () {
   it('resolves to the same when what it resolved to is written out', () => {
     fc.assert(
       fc.property(spec, (sound) => {
-        const { hosts, wave, holdOnFailureMs, clean, verify, digestEnv, ...rest } = specOf(stringify(sound));
+        const { hosts, wave, holdOnFailureMs, preflight, clean, verify, digestEnv, ...rest } = specOf(stringify(sound));
         const written = {
           id: rest.id,
           clickhouse: {
@@ -224,6 +225,7 @@ describe('an accepted spec', function () {
           parallel: rest.parallel,
           onFailure: rest.onFailure,
           holdOnFailure: `${String(holdOnFailureMs)}ms`,
+          preflight: { wait: `${String(preflight.waitMs)}ms` },
           verify,
           taskQueue: rest.taskQueue,
           statusFile: rest.statusFile,

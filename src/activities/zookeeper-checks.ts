@@ -1,0 +1,96 @@
+import { clickHouseCode } from '../clickhouse/errors';
+import type { ClickHouseHost } from '../clickhouse/host';
+import { MigrationError } from '../domain/failure';
+import type { ZooKeeperSession } from '../zookeeper/session';
+import { sameRecord } from './clean';
+import { sleep } from './deps';
+import type { Findings, InspectedTable } from './preflight';
+
+const LOOK_EVERY_MS = 500;
+/** How long a replica may take to register itself anew after its session expired. */
+const BLIP_MS = 3_000;
+/** ClickHouse's UNKNOWN_FUNCTION: `serverUUID` came with 21.12. */
+const UNKNOWN_FUNCTION = 46;
+
+const FIX = "write the servers' own ensemble and <root> into zookeeper.connect and zookeeper.root";
+
+/** The server's id as it writes it into ZooKeeper; undefined where it has no such function. */
+export async function serverUuid(server: ClickHouseHost): Promise<string | undefined> {
+  try {
+    const [row] = await server.select<{ uuid: string }>('SELECT toString(serverUUID()) AS uuid', { doing: 'asking for its id', timeoutMs: 10_000 });
+    return row?.uuid;
+  } catch (error) {
+    if (clickHouseCode(error) === UNKNOWN_FUNCTION) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Compares what the worker sees in ZooKeeper with what the servers say. A replica that its server works with is active in the server's
+ * ZooKeeper, under the server's own id: a copy of the tree, what an earlier migration left, or another cluster's has it not.
+ */
+export async function checkSameZooKeeper(zookeeper: ZooKeeperSession, table: InspectedTable, found: Findings): Promise<void> {
+  await Promise.all(
+    table.members.map(async ({ host, listed }) => {
+      if (listed.readonly || listed.sessionExpired) return;
+      const node = `${table.path}/replicas/${listed.replica.replicaName}/is_active`;
+      const owner = await ownerOf(zookeeper, node);
+      const place = `${table.ensemble.root}${node} on ${table.ensemble.connect}`;
+      if (owner === undefined) {
+        found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with it, yet it is not active where the spec says: there is no ${place}`, FIX);
+      } else if (owner !== '' && host.uuid !== undefined && owner !== host.uuid) {
+        found.refuse('OTHER_ZOOKEEPER', listed.replica, `${place} belongs to the server with the id ${owner}, and ${host.spec.name} is ${host.uuid}: another server is active there`, FIX);
+      }
+    }),
+  );
+}
+
+/** The id in an `is_active` node: `UUID_'…'` since 21.12, words of an older server before, which say nothing here. */
+async function ownerOf(zookeeper: ZooKeeperSession, node: string): Promise<string | undefined> {
+  const deadline = Date.now() + BLIP_MS;
+  for (;;) {
+    const value = await zookeeper.get(node);
+    if (value !== undefined) return /^UUID_'([0-9a-f-]{36})'$/u.exec(value.data.toString())?.[1] ?? '';
+    if (Date.now() >= deadline) return undefined;
+    await sleep(LOOK_EVERY_MS);
+  }
+}
+
+/**
+ * Refuses a replica that its server would restore by itself at its next start: only the node in ZooKeeper can be seen from here, not the
+ * file `flags/force_restore_data` on the host (ClickHouse issues 81324, 116432).
+ */
+export async function checkForceRestore(zookeeper: ZooKeeperSession, table: InspectedTable, found: Findings): Promise<void> {
+  await Promise.all(
+    table.members.map(async ({ listed }) => {
+      const node = `${table.path}/replicas/${listed.replica.replicaName}/flags/force_restore_data`;
+      if ((await zookeeper.exists(node)) === undefined) return;
+      found.refuse('FORCE_RESTORE', listed.replica, `ZooKeeper has ${table.ensemble.root}${node}: at its next start the server would restore it by itself, without proof`, 'delete that node, and see that there is no flags/force_restore_data in the data directories of the hosts');
+    }),
+  );
+}
+
+/** ZooKeeper's own record of the replicas must be equal, as before a deletion; a replica that lags is looked at again until `deadline`. */
+export async function checkRecord(zookeeper: ZooKeeperSession, table: InspectedTable, deadline: number, found: Findings): Promise<void> {
+  for (;;) {
+    const difference = await recordDifference(zookeeper, table);
+    if (difference === undefined) return;
+    if (Date.now() >= deadline) {
+      for (const { listed } of table.members) {
+        found.refuse('REPLICA_LAGS', listed.replica, difference, 'SYSTEM SYNC REPLICA on the one that is behind, then plan again; preflight.wait says how long a run waits');
+      }
+      return;
+    }
+    await sleep(LOOK_EVERY_MS);
+  }
+}
+
+async function recordDifference(zookeeper: ZooKeeperSession, { path, members }: InspectedTable): Promise<string | undefined> {
+  try {
+    await sameRecord(zookeeper, path, new Set(members.map(({ listed }) => listed.replica.replicaName)));
+    return undefined;
+  } catch (error) {
+    if (error instanceof MigrationError && error.type === 'REPLICAS_DIFFER') return error.message;
+    throw error;
+  }
+}
