@@ -3,9 +3,15 @@ import { readFileSync } from 'node:fs';
 
 import { parse } from 'yaml';
 
+import { connectTemporal } from '../../src/client/connect';
 import { Ground, pause, someTables } from '../support/stack';
+import { wholeTree } from '../support/zookeeper';
 
 const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
+
+const CHANGES = /^\s*(DETACH|ATTACH|SYSTEM RESTORE REPLICA|SYSTEM STOP MERGES|INSERT INTO _ch_zk_migrate.manifests)/u;
+/** `PAUSE_MS=120000` for the minutes of a real lunch. */
+const PAUSE_MS = Number(process.env['PAUSE_MS'] ?? 2_000);
 
 /** DETACH and RESTORE statements that were sent more than once. */
 function repeated(statements: readonly { host: string; text: string }[]): string[] {
@@ -15,7 +21,7 @@ function repeated(statements: readonly { host: string; text: string }[]): string
 }
 
 describe('a whole migration to a new root, on two replicas', function () {
-  this.timeout(300_000);
+  this.timeout(300_000 + 4 * PAUSE_MS);
   let ground: Ground;
 
   beforeEach(async () => {
@@ -65,25 +71,38 @@ describe('a whole migration to a new root, on two replicas', function () {
     });
   }
 
-  it('pauses inside a phase, starts nothing while it is paused, and goes on when it is resumed', async () => {
-    // Enough of them that the phase is not over before the pause arrives.
+  it(`pauses in each phase for ${PAUSE_MS / 1_000} s, starts nothing meanwhile, and goes on when it is resumed`, async () => {
+    // Enough of them that no phase is over before its pause arrives.
     await ground.seed(someTables(`more ${ground.database}`, 40));
     const before = await ground.oracle();
     ground.worker();
-    await ground.cli('start', ground.spec((spec) => (spec['parallel'] = { detach: 1, clean: 1, restore: 1 })), '--execute');
-    await ground.until(({ phase }) => phase === 'restore', 'phase restore');
-    const paused = await ground.cli('pause', ground.id, '--reason', 'lunch');
-    assert.equal(paused.code, 0, paused.stderr);
-    const waiting = await ground.until((status) => status.waitingFor?.reason.startsWith('paused') === true, 'paused, nothing in flight');
-    assert.match(waiting.waitingFor?.reason ?? '', /lunch/u);
-    const marks = ground.marks();
-    await pause(3_000);
-    assert.deepEqual(ground.statements(marks, SENT), []);
-    assert.equal((await ground.cli('status', ground.id)).code, 4);
-    await ground.cli('resume', ground.id);
+    const { client, connection } = await connectTemporal({ address: ground.up.temporal.address, namespace: ground.up.temporal.namespace });
+    try {
+      const handle = client.workflow.getHandle(ground.id);
+      await ground.cli('start', ground.spec((spec) => (spec['parallel'] = { detach: 1, clean: 1, restore: 1 })), '--execute');
+      for (const phase of ['detach', 'clean', 'restart', 'restore'] as const) {
+        while ((await handle.query<{ phase: string }>('status')).phase !== phase) await pause(20);
+        await handle.signal('pause', { by: 'somebody', reason: `lunch in ${phase}` });
+        const waiting = await ground.until((status) => status.waitingFor?.reason.startsWith('paused') === true, 'paused, nothing in flight');
+        assert.match(waiting.waitingFor?.reason ?? '', new RegExp(`lunch in ${phase}`, 'u'));
+        assert.equal(waiting.phase, phase);
+        const [marks, tree] = [ground.marks(), await wholeTree(ground.up)];
+        await pause(PAUSE_MS);
+        assert.deepEqual(ground.statements(marks, CHANGES), []);
+        assert.deepEqual(belowRoots(await wholeTree(ground.up)), belowRoots(tree));
+        assert.equal((await ground.cli('status', ground.id)).code, 4);
+        assert.equal((await ground.cli('resume', ground.id)).code, 0);
+      }
+    } finally {
+      await connection.close();
+    }
     const ended = await ground.until((status) => status.outcome !== 'running' && status.outcome !== 'waiting', 'the end');
     assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
     assert.deepEqual(await ground.oracle(), before);
+
+    function belowRoots(tree: readonly string[]): string[] {
+      return tree.filter((line) => line.startsWith(`${ground.from}/clickhouse/tables`) || line.startsWith(`${ground.root}/clickhouse/tables`)).map((line) => line.split(' {')[0] ?? '');
+    }
   });
 
   it('stops at each gate until it is approved', async () => {
