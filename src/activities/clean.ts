@@ -114,7 +114,7 @@ async function deleteNodes(
   const refusal = await refuseTree(zookeeper, path, children, begun);
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
   if (!begun) {
-    await sameRecord(zookeeper, path);
+    await sameRecord(zookeeper, path, input.allowMissingReplicas);
     await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
     await barrier(connections, input, members, zookeeper);
   }
@@ -131,9 +131,11 @@ async function deleteNodes(
 /**
  * ZooKeeper's own record of the replicas must be equal: the same parts, empty queues, the whole log read. Else one of them has what
  * another lacks (an INSERT that only one replica got), and it would be lost for the others.
+ *
+ * @param given replicas that were given up (`--allow-missing-replica`): what they lack says nothing
  */
-export async function sameRecord(zookeeper: ZooKeeperSession, path: string): Promise<void> {
-  const names = (await zookeeper.children(`${path}/replicas`)) ?? [];
+export async function sameRecord(zookeeper: ZooKeeperSession, path: string, given: readonly string[]): Promise<void> {
+  const names = ((await zookeeper.children(`${path}/replicas`)) ?? []).filter((name) => !given.includes(name));
   const log = ((await zookeeper.children(`${path}/log`)) ?? []).map((name) => Number(name.slice('log-'.length)));
   const end = log.length === 0 ? 0 : Math.max(...log) + 1;
   const records = await Promise.all(

@@ -313,7 +313,7 @@ async function checkTable(
   for (const { listed } of table.members) counted.set(listed, nodes);
   if (await checkClosure(zookeeper, spec, table, all, found)) {
     await checkSameZooKeeper(zookeeper, table, found);
-    await checkRecord(zookeeper, table, deadline, found);
+    await checkRecord(zookeeper, spec, table, deadline, found);
   }
   await checkForceRestore(zookeeper, table, found);
   await checkTarget(connections, spec, table, found);
@@ -343,9 +343,9 @@ async function checkClosure(
   const where = table.members[0]?.listed.replica ?? { host: '' };
   for (const name of registered) {
     if (names.includes(name)) continue;
-    closed = false;
     const other = leftOut(all, table.ensemble, table.path, name);
     if (other !== undefined) {
+      closed = false;
       const { database, table: otherTable } = other.listed.replica;
       found.refuse('REPLICA_NOT_SELECTED', where, `the replica "${name}" of ${table.path} is ${database}.${otherTable} on ${other.host}, which the selection leaves out`, 'take both in, or leave both out: a path is migrated as a whole');
       continue;
@@ -355,6 +355,7 @@ async function checkClosure(
       found.warn('REPLICA_MISSING', where, `the replica "${name}" of ${table.path} is on no host of the spec`, 'allowed by --allow-missing-replica');
       continue;
     }
+    closed = false;
     found.refuse(
       active ? 'REPLICA_ACTIVE_ELSEWHERE' : 'REPLICA_MISSING',
       where,

@@ -1,6 +1,7 @@
 import { clickHouseCode } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
+import type { MigrationSpec } from '../domain/spec';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { sameRecord } from './clean';
 import { sleep } from './deps';
@@ -71,9 +72,15 @@ export async function checkForceRestore(zookeeper: ZooKeeperSession, table: Insp
 }
 
 /** ZooKeeper's own record of the replicas must be equal, as before a deletion; a replica that lags is looked at again until `deadline`. */
-export async function checkRecord(zookeeper: ZooKeeperSession, table: InspectedTable, deadline: number, found: Findings): Promise<void> {
+export async function checkRecord(
+  zookeeper: ZooKeeperSession,
+  spec: MigrationSpec,
+  table: InspectedTable,
+  deadline: number,
+  found: Findings,
+): Promise<void> {
   for (;;) {
-    const difference = await recordDifference(zookeeper, table.path);
+    const difference = await recordDifference(zookeeper, table.path, spec.allowMissingReplicas);
     if (difference === undefined) return;
     if (Date.now() >= deadline) {
       for (const { listed } of table.members) {
@@ -85,9 +92,9 @@ export async function checkRecord(zookeeper: ZooKeeperSession, table: InspectedT
   }
 }
 
-async function recordDifference(zookeeper: ZooKeeperSession, path: string): Promise<string | undefined> {
+async function recordDifference(zookeeper: ZooKeeperSession, path: string, given: readonly string[]): Promise<string | undefined> {
   try {
-    await sameRecord(zookeeper, path);
+    await sameRecord(zookeeper, path, given);
     return undefined;
   } catch (error) {
     if (error instanceof MigrationError && error.type === 'REPLICAS_DIFFER') return error.message;
