@@ -59,7 +59,7 @@ export async function missingGrants(server: ClickHouseHost, needed: readonly str
 }
 
 async function granted(server: ClickHouseHost, grants: string): Promise<boolean> {
-  const [row] = await server.select<{ result: number | string }>(`CHECK GRANT ${grants}`, { doing: 'asking for rights', timeoutMs: 10_000 });
+  const [row] = await server.ask<{ result: number | string }>(`CHECK GRANT ${grants}`, { doing: 'asking for rights', timeoutMs: 10_000 });
   return Number(row?.result) === 1;
 }
 

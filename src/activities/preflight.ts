@@ -106,14 +106,21 @@ export async function inspect(
   return {
     id: spec.id,
     hosts: planned,
-    refusals: found.refusals,
-    warnings: found.warnings,
+    refusals: inOrder(spec, found.refusals),
+    warnings: inOrder(spec, found.warnings),
     estimate: estimate(
       planned.map((host, index) => ({ tables: host.tables, restarts: moves(spec.hosts[index]) })),
       spec.wave,
     ),
     known,
   };
+}
+
+/** Host by host as the spec has them, then by table: two looks at the same world read the same. */
+function inOrder(spec: MigrationSpec, findings: readonly Finding[]): Finding[] {
+  const place = ({ host }: Finding): number => spec.hosts.findIndex(({ name }) => name === host);
+  const rest = ({ db, table, code, message }: Finding): string => JSON.stringify([db ?? '', table ?? '', code, message]);
+  return [...findings].sort((a, b) => place(a) - place(b) || (rest(a) < rest(b) ? -1 : 1));
 }
 
 /** The preflight of a run: the same as the plan, in numbers. */

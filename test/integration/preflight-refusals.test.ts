@@ -1,0 +1,287 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { planned, words } from '../support/findings';
+import { editRows, ProxyHost, type ProxyScript } from '../support/proxy-host';
+import { Ground, pause, run, type SpecDocument, sql } from '../support/stack';
+import { withZooKeeper } from '../support/zookeeper';
+
+/** Each test has tables of its own in the ground's database, and selects only them; nothing moves, so nothing is stranded. */
+describe('preflight refuses what the engine shows', function () {
+  this.timeout(240_000);
+  let ground: Ground;
+
+  before(async () => {
+    ground = await Ground.on('refusals');
+    for (const { url } of ground.hosts) await run(url, `CREATE DATABASE \`${ground.database}\``);
+  });
+
+  after(async () => {
+    await ground.end();
+  });
+
+  const only = (...tables: string[]) => (document: SpecDocument): void => {
+    delete document.zookeeper['after'];
+    document['preflight'] = { wait: '500ms' };
+    document.tables = { include: tables.map((table) => (table.includes('.') ? table : `${ground.database}.${table}`)) };
+  };
+
+  /** Two replicas of one table, two rows in two parts on each. */
+  async function replicated(table: string, path = `/clickhouse/${ground.id}/${table}`): Promise<void> {
+    for (const { url, replica } of ground.hosts) {
+      await run(url, `CREATE TABLE \`${ground.database}\`.\`${table}\` (p UInt8, x UInt64) ENGINE = ReplicatedMergeTree('${path}', '${replica}') PARTITION BY p ORDER BY x`);
+    }
+    await run(ground.firstHost.url, `INSERT INTO \`${ground.database}\`.\`${table}\` VALUES (1, 1), (2, 2)`);
+    await onBoth(`SYSTEM SYNC REPLICA \`${ground.database}\`.\`${table}\``);
+  }
+
+  async function onBoth(statement: string): Promise<void> {
+    for (const { url } of ground.hosts) await run(url, statement);
+  }
+
+  const secondUrl = (): string => ground.hosts[1]?.url ?? '';
+
+  it('a replica that lags and a queue; a run waits for them, and goes on', async () => {
+    await replicated('lag');
+    const name = `\`${ground.database}\`.\`lag\``;
+    assert.deepEqual((await planned(ground, only('lag'))).refusals, []);
+    await run(secondUrl(), `SYSTEM STOP PULLING REPLICATION LOG ${name}`);
+    await run(ground.firstHost.url, `INSERT INTO ${name} VALUES (3, 3)`);
+    const lagging = await planned(ground, only('lag'));
+    assert.deepEqual(words(lagging.refusals), ['REPLICAS_DIFFER lag', 'REPLICA_LAGS lag']);
+    assert.match(lagging.refusals.find(({ code }) => code === 'REPLICAS_DIFFER')?.message ?? '', /2 parts, 2 rows/u);
+
+    await run(secondUrl(), `SYSTEM STOP FETCHES ${name}`, `SYSTEM START PULLING REPLICATION LOG ${name}`);
+    await pause(1_000);
+    const queued = await planned(ground, only('lag'));
+    assert.ok(queued.refusals.some(({ code, host, table, message }) => code === 'QUEUE' && host === ground.hosts[1]?.name && table === 'lag' && message.startsWith('1 ')), JSON.stringify(queued.refusals));
+
+    ground.worker();
+    const spec = ground.spec((document) => {
+      only('lag')(document);
+      document['pauseBefore'] = ['detach'];
+      document['preflight'] = { wait: '90s' };
+    });
+    const started = ground.cli('start', spec, '--execute', '--watch', '--json');
+    await ground.until(({ phase }) => phase === 'preflight', 'the preflight');
+    await pause(2_000);
+    assert.equal((await ground.status()).phase, 'preflight');
+    await run(secondUrl(), `SYSTEM START FETCHES ${name}`);
+    assert.equal((await started).code, 4, (await started).stdout);
+    assert.equal((await ground.cli('abort', ground.id, '--watch', '--json')).code, 0);
+  });
+
+  it('a mutation that is not finished', async () => {
+    await replicated('mutating');
+    const name = `\`${ground.database}\`.\`mutating\``;
+    await onBoth(`SYSTEM STOP MERGES ${name}`);
+    await run(ground.firstHost.url, `ALTER TABLE ${name} UPDATE p = p WHERE 1 SETTINGS mutations_sync = 0`).catch(() => undefined);
+    await run(ground.firstHost.url, `ALTER TABLE ${name} DELETE WHERE x = 1 SETTINGS mutations_sync = 0`);
+    const { refusals } = await planned(ground, only('mutating'));
+    const seen = refusals.filter(({ code, message }) => code === 'IN_FLIGHT' && message.includes('unfinished mutation'));
+    assert.deepEqual(seen.map(({ host, table }) => [host, table]), ground.hosts.map(({ name: host }) => [host, 'mutating']), JSON.stringify(refusals));
+    await onBoth(`SYSTEM START MERGES ${name}`);
+  });
+
+  it('parts that only one replica has', async () => {
+    await replicated('differing');
+    const name = `\`${ground.database}\`.\`differing\``;
+    const [part] = await sql<{ name: string; path: string }>(secondUrl(), `SELECT name, path FROM system.parts WHERE active AND database = '${ground.database}' AND table = 'differing' ORDER BY name LIMIT 1`);
+    assert.ok(part !== undefined);
+    // As after a disk that lost a part, and a server that was told to forget it.
+    await run(secondUrl(), `DETACH TABLE ${name} SYNC`);
+    const away = join(ground.dir, 'away');
+    mkdirSync(away);
+    renameSync(part.path.replace(/\/$/u, ''), join(away, part.name));
+    await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.from}/clickhouse/${ground.id}/differing/replicas/${ground.hosts[1]?.replica ?? ''}/parts/${part.name}`));
+    await run(secondUrl(), `ATTACH TABLE ${name}`);
+    const { refusals } = await planned(ground, only('differing'));
+    assert.deepEqual(words(refusals), ['REPLICAS_DIFFER differing', 'REPLICA_LAGS differing']);
+    const message = refusals.find(({ code }) => code === 'REPLICAS_DIFFER')?.message ?? '';
+    assert.ok(message.includes(`${ground.firstHost.name} has 2 parts, 2 rows`) && message.includes(`${ground.hosts[1]?.name ?? ''} has 1 parts, 1 rows`), message);
+  });
+
+  it('a ZooKeeper that holds the same tree, and is not the one that the server works with', async () => {
+    await replicated('copied');
+    const path = `/clickhouse/${ground.id}/copied`;
+    const elsewhere = `/copy-${ground.id}`;
+    const nodes = await withZooKeeper(ground.up, async (session) => {
+      const entries = await session.listTree(`${ground.from}${path}`);
+      for (const { path: node } of entries) {
+        const copy = `${elsewhere}${node.slice(ground.from.length)}`;
+        // What is ephemeral dies with its session: no copy has it.
+        if (node.endsWith('/is_active')) continue;
+        await session.ensurePath(copy);
+        await session.set(copy, (await session.get(node))?.data ?? '');
+      }
+      return entries.length;
+    });
+    assert.ok(nodes > 20, String(nodes));
+    const there = (document: SpecDocument): void => {
+      only('copied')(document);
+      document.zookeeper['root'] = elsewhere;
+    };
+    const dead = await planned(ground, there);
+    assert.deepEqual(words(dead.refusals), ['OTHER_ZOOKEEPER copied']);
+    assert.ok(dead.refusals.every(({ message }) => message.includes('is_active')));
+    // Another cluster's, alive.
+    await withZooKeeper(ground.up, async (session) => {
+      for (const { replica } of ground.hosts) {
+        const node = `${elsewhere}${path}/replicas/${replica}/is_active`;
+        await session.ensurePath(node);
+        await session.set(node, "UUID_'11111111-2222-3333-4444-555555555555'");
+      }
+    });
+    const other = await planned(ground, there);
+    assert.deepEqual(words(other.refusals), ['OTHER_ZOOKEEPER copied']);
+    assert.ok(other.refusals.every(({ message }) => message.includes('11111111-2222-3333-4444-555555555555')), JSON.stringify(other.refusals));
+  });
+
+  it('a replica that its server would restore by itself', async () => {
+    await replicated('forced');
+    await withZooKeeper(ground.up, (session) => session.ensurePath(`${ground.from}/clickhouse/${ground.id}/forced/replicas/${ground.firstHost.replica}/flags/force_restore_data`));
+    const { refusals } = await planned(ground, only('forced'));
+    assert.deepEqual(refusals.map(({ code, host, table }) => [code, host, table]), [['FORCE_RESTORE', ground.firstHost.name, 'forced']]);
+  });
+
+  it('paths and names that two tables share, a shallow path, and one that holds another table', async () => {
+    const { url } = ground.firstHost;
+    const create = (database: string, table: string, path: string, replica: string): string =>
+      `CREATE TABLE \`${database}\`.\`${table}\` (x UInt8) ENGINE = ReplicatedMergeTree('${path}', '${replica}') ORDER BY x`;
+    const base = `/clickhouse/${ground.id}`;
+    await run(url, create(ground.database, 'twin 1', `${base}/twins`, 'a'), create(ground.database, 'twin 2', `${base}/twins`, 'b'));
+    await run(url, create(ground.database, 'outer', `${base}/outer`, 'a'), create(ground.database, 'below', `${base}/outer/inner`, 'a'));
+    await run(url, create(ground.database, 'shallow', `/shallow-${ground.id}`, 'a'));
+    await run(url, `CREATE DATABASE \`${ground.database}.x\``, create(`${ground.database}.x`, 'y', `${base}/y1`, 'a'), create(ground.database, 'x.y', `${base}/y2`, 'a'));
+    const { refusals } = await planned(ground, only('twin*', 'below', 'outer', 'shallow', `${ground.database}.x.y`));
+    for (const one of ['PATH_SHARED twin 1', 'PATH_SHARED twin 2', 'PATH_CONTAINS_OTHER outer', 'UNSAFE_PATH outer', 'UNSAFE_PATH shallow']) {
+      assert.ok(words(refusals).includes(one), `${one}: ${words(refusals).join('; ')}`);
+    }
+    const shared = refusals.filter(({ code }) => code === 'NAME_SHARED');
+    assert.equal(shared.length, 1);
+    assert.ok(shared[0]?.message.includes(`table "y" in database "${ground.database}.x"`));
+
+    // A path that the selection takes only half of.
+    const half = await planned(ground, only('twin 1'));
+    assert.ok(half.refusals.some(({ code, message }) => code === 'REPLICA_NOT_SELECTED' && message.includes(`${ground.database}.twin 2`)), JSON.stringify(half.refusals));
+
+    // Somebody took away what makes it a replicated table's.
+    await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.from}${base}/y2/columns`));
+    assert.ok(words((await planned(ground, only('*y'))).refusals).includes('UNSAFE_PATH x.y'));
+  });
+
+  it('a temporary table: the server makes no replicated one', async () => {
+    await assert.rejects(run(ground.firstHost.url, "CREATE TEMPORARY TABLE t (x UInt8) ENGINE = ReplicatedMergeTree('/clickhouse/temporary/t', 'a') ORDER BY x"), /Temporary tables cannot be created/u);
+  });
+
+  it('nothing for what reads from or writes into a table: that is a warning with its name', async () => {
+    await replicated("used ' here", `/clickhouse/${ground.id}/used`);
+    const { url, name: host } = ground.firstHost;
+    const db = `\`${ground.database}\``;
+    const used = `${db}.\`used ' here\``;
+    await run(
+      url,
+      `CREATE MATERIALIZED VIEW ${db}.reading ENGINE = Memory AS SELECT x FROM ${used}`,
+      `CREATE MATERIALIZED VIEW ${db}.writing TO ${used} AS SELECT toUInt8(x) AS p, x FROM ${db}.reading`,
+      `CREATE TABLE ${db}.buffered AS ${used} ENGINE = Buffer('${ground.database}', 'used \\' here', 1, 1, 1, 1, 1, 1, 1)`,
+      `CREATE TABLE ${db}.kafka (p UInt8, x UInt64) ENGINE = Kafka('127.0.0.1:1', 't', 'g', 'JSONEachRow')`,
+      `CREATE MATERIALIZED VIEW ${db}.feeding TO ${used} AS SELECT p, x FROM ${db}.kafka`,
+      `CREATE DICTIONARY ${db}.words (x UInt64, p UInt8) PRIMARY KEY x SOURCE(CLICKHOUSE(DB '${ground.database}' TABLE 'used \\' here')) LAYOUT(FLAT()) LIFETIME(0)`,
+    );
+    const { refusals, warnings } = await planned(ground, only("used ' here"));
+    assert.deepEqual(refusals, []);
+    const named = warnings.filter((warning) => warning.code === 'DEPENDENT' && warning.host === host).map(({ message }) => / \S+?\.(\w+) reads/u.exec(message.replace(ground.database, 'db'))?.[1]).sort();
+    assert.deepEqual(named, ['buffered', 'feeding', 'reading', 'words', 'writing']);
+    await run(url, `DROP TABLE ${db}.feeding SYNC`, `DROP TABLE ${db}.kafka SYNC`);
+  });
+
+  it('replicas that differ where the metadata is lost: a warning, for nobody can make them equal any more', async () => {
+    await replicated('lost');
+    const name = `\`${ground.database}\`.\`lost\``;
+    await onBoth(`DETACH TABLE ${name} SYNC`);
+    await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.from}/clickhouse/${ground.id}/lost`));
+    await onBoth(`ATTACH TABLE ${name}`);
+    const equal = await planned(ground, only('lost'));
+    assert.deepEqual([words(equal.refusals), words(equal.warnings)], [[], ['METADATA_LOST lost']]);
+    const [part] = await sql<{ path: string }>(secondUrl(), `SELECT path FROM system.parts WHERE active AND database = '${ground.database}' AND table = 'lost' ORDER BY name LIMIT 1`);
+    await run(secondUrl(), `DETACH TABLE ${name} SYNC`);
+    renameSync((part?.path ?? '').replace(/\/$/u, ''), join(ground.dir, 'lost part'));
+    await run(secondUrl(), `ATTACH TABLE ${name}`);
+    const found = await planned(ground, only('lost'));
+    assert.deepEqual([words(found.refusals), words(found.warnings)], [[], ['METADATA_LOST lost', 'REPLICAS_DIFFER lost']]);
+  });
+
+  /** Not to be had from the embedded engine: the real host's answers, changed on the way. */
+  describe('and what only another server shows (a scripted host before the real one)', () => {
+    async function through(script: ProxyScript, table: string): Promise<string[]> {
+      const proxy = await ProxyHost.before(ground.firstHost.url, script);
+      try {
+        const { refusals, warnings } = await planned(ground, (document) => {
+          only(table)(document);
+          document.clickhouse.hosts[0] = { ...document.clickhouse.hosts[0], url: proxy.url };
+        });
+        return [...new Set([...refusals, ...warnings].map(({ code }) => code))].sort();
+      } finally {
+        await proxy.close();
+      }
+    }
+
+    before(() => replicated('plain'));
+
+    const lists = /FROM system\.replicas WHERE database != /u;
+    for (const [what, code, change] of [
+      ['a database of the Replicated engine', 'REPLICATED_DATABASE', { database_engine: 'Replicated' }],
+      ['a database engine that cannot detach a table', 'DATABASE_ENGINE', { database_engine: 'MaterializedPostgreSQL' }],
+      ['a replica without a ZooKeeper session', 'SESSION_EXPIRED', { is_session_expired: 1, zookeeper_exception: 'Session expired' }],
+      ['a path in an ensemble that the spec does not name', 'AUXILIARY_UNKNOWN', { zookeeper_name: 'zk2' }],
+    ] as const) {
+      it(what, async () => {
+        const codes = await through(async (statement) => (lists.test(statement.text) ? editRows(statement, (row) => Object.assign(row, row['table'] === 'plain' ? change : {})) : undefined), 'plain');
+        assert.ok(codes.includes(code), codes.join(' '));
+      });
+    }
+
+    it('a merge that takes longer than it waits', async () => {
+      const merge = { database: ground.database, table: 'plain', kind: 'merge', id: '1_0_1_1', n: '1' };
+      const codes = await through(async (statement) => (statement.text.includes('FROM system.merges') ? JSON.stringify({ data: [merge], rows: 1 }) : undefined), 'plain');
+      assert.deepEqual(codes, ['IN_FLIGHT']);
+    });
+
+    it('but not merges of which each ends, however many begin', async () => {
+      let n = 0;
+      const codes = await through(async (statement) => {
+        if (!statement.text.includes('FROM system.merges')) return undefined;
+        n += 1;
+        return JSON.stringify({ data: [{ database: ground.database, table: 'plain', kind: 'merge', id: `1_0_${n}_1`, n: '1' }], rows: 1 });
+      }, 'plain');
+      assert.deepEqual(codes, []);
+    });
+
+    it('a zero-copy table on 25.12, which deletes shared blobs', async () => {
+      const codes = await through(async (statement) => {
+        if (statement.text.startsWith('SELECT version()')) return editRows(statement, (row) => Object.assign(row, { version: '25.12.5.44' }));
+        if (statement.text.includes('is_remote')) return JSON.stringify({ data: [{ name: 'default' }], rows: 1 });
+        if (statement.text.includes('FROM system.merge_tree_settings')) return JSON.stringify({ data: [{ value: '1' }], rows: 1 });
+        return undefined;
+      }, 'plain');
+      assert.ok(codes.includes('DAMAGES_BLOBS'), codes.join(' '));
+    });
+
+    it('nothing for a Distributed table over it: a warning with its name (the embedded hosts know no cluster)', async () => {
+      const spread = { database: 'd', table: 'spread', engine: 'Distributed', query: `CREATE TABLE d.spread (x UInt8) ENGINE = Distributed('c', '${ground.database}', 'plain')`, deps: [] };
+      const codes = await through(async (statement) => (statement.text.includes('loading_dependencies_database') ? JSON.stringify({ data: [spread], rows: 1 }) : undefined), 'plain');
+      assert.deepEqual(codes, ['DEPENDENT']);
+    });
+
+    it('a server that cannot be asked for rights: a warning', async () => {
+      const codes = await through((statement) => {
+        if (!statement.text.startsWith('CHECK GRANT')) return undefined;
+        statement.response.writeHead(400, { 'x-clickhouse-exception-code': '62' });
+        statement.response.end('Code: 62. DB::Exception: Syntax error: failed at position 7. (SYNTAX_ERROR)');
+        return 'taken';
+      }, 'plain');
+      assert.deepEqual(codes, ['GRANTS_UNKNOWN']);
+    });
+  });
+});

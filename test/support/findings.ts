@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+
+import type { Finding } from '../../src/domain/summary';
+import type { Ground, SpecDocument } from './stack';
+
+interface Found {
+  readonly refusals: Finding[];
+  readonly warnings: Finding[];
+}
+
+/** What `plan` finds: exit 3 where it refuses, and every finding says where, what, and what to do. */
+export async function planned(ground: Ground, change: (document: SpecDocument) => void = () => undefined, ...args: string[]): Promise<Found> {
+  const done = await ground.cli('plan', ground.spec(change), '--json', ...args);
+  const found = JSON.parse(done.stdout) as Found;
+  assert.equal(done.code, found.refusals.length > 0 ? 3 : 0, `${done.stdout}\n${done.stderr}`);
+  for (const { message, fix } of [...found.refusals, ...found.warnings]) assert.ok(message !== '' && fix !== '', JSON.stringify(found));
+  return found;
+}
+
+/** `code table` of each finding, once, in order. */
+export function words(found: readonly Finding[]): string[] {
+  return [...new Set(found.map(({ code, table }) => (table === undefined ? code : `${code} ${table}`)))].sort();
+}

@@ -1,0 +1,83 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** One statement on its way to the real host. */
+export interface ProxiedStatement {
+  /** The whole text, as the server would read it. */
+  readonly text: string;
+  /** The real host's answer; asked for once. */
+  readonly real: () => Promise<{ status: number; text: string }>;
+  readonly response: ServerResponse;
+}
+
+/** What becomes of a statement: nothing returned, it passes; text, the answer is that; 'taken', the script answered by itself. */
+export type ProxyScript = (statement: ProxiedStatement) => Promise<string | 'taken' | undefined> | 'taken' | undefined;
+
+/**
+ * Stands before a real host and passes every statement on, but for what its script answers otherwise: for what the engine cannot be made to
+ * show.
+ */
+export class ProxyHost {
+  script: ProxyScript = () => undefined;
+
+  private constructor(
+    private readonly server: Server,
+    private readonly target: string,
+  ) {}
+
+  static async before(target: string, script: ProxyScript = () => undefined): Promise<ProxyHost> {
+    const server = createServer();
+    const proxy = new ProxyHost(server, target);
+    proxy.script = script;
+    server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+      proxy.pass(request, response).catch(() => response.destroy());
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return proxy;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  async close(): Promise<void> {
+    this.server.closeAllConnections();
+    await new Promise((done) => this.server.close(done));
+  }
+
+  private async pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const body = Buffer.concat(chunks);
+    const inUrl = new URL(request.url ?? '/', this.target).searchParams.get('query') ?? '';
+    let answer: { status: number; text: string; headers: Record<string, string> } | undefined;
+    const real = async (): Promise<{ status: number; text: string; headers: Record<string, string> }> => {
+      answer ??= await this.ask(request, body);
+      return answer;
+    };
+    const changed = await this.script({ text: `${inUrl}\n${body.toString()}`.trim(), real, response });
+    if (changed === 'taken') return;
+    const { status, text, headers } = changed === undefined ? await real() : { status: 200, text: changed, headers: {} };
+    response.writeHead(status, headers);
+    response.end(text);
+  }
+
+  private async ask(request: IncomingMessage, body: Buffer): Promise<{ status: number; text: string; headers: Record<string, string> }> {
+    const headers = Object.fromEntries(Object.entries(request.headers).filter(([name]) => !['host', 'connection', 'content-length', 'transfer-encoding'].includes(name)));
+    const answer = await fetch(new URL(request.url ?? '/', this.target), {
+      method: request.method ?? 'GET',
+      headers: headers as Record<string, string>,
+      ...(body.length === 0 ? {} : { body: new Uint8Array(body) }),
+    });
+    const code = answer.headers.get('x-clickhouse-exception-code');
+    return { status: answer.status, text: await answer.text(), headers: code === null ? {} : { 'x-clickhouse-exception-code': code } };
+  }
+}
+
+/** Changes the rows of a real answer in `FORMAT JSON`. */
+export async function editRows(statement: ProxiedStatement, edit: (row: Record<string, unknown>) => void): Promise<string> {
+  const { text } = await statement.real();
+  const document = JSON.parse(text) as { data: Record<string, unknown>[] };
+  for (const row of document.data) edit(row);
+  return JSON.stringify(document);
+}
