@@ -1,7 +1,9 @@
 import { MigrationError } from '../domain/failure';
 import type { MigrationSpec } from '../domain/spec';
 import { STORE_DATABASE } from '../clickhouse/store';
+import { moves } from '../workflows/targets';
 import type { Findings, InspectedHost } from './preflight';
+import { entryOf, wordOnDetached } from './take-over';
 
 interface NamedRow {
   readonly database: string;
@@ -10,11 +12,11 @@ interface NamedRow {
 
 /** What stands against a migration on one host, beside ZooKeeper. Only SELECTs. */
 export async function checkHost(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
-  checkReplicas(host, found);
+  checkReplicas(spec, host, found);
   checkStranded(host, found);
   await checkStrandedOthers(host, found);
   await checkInFlight(host, found);
-  await checkDetachedParts(host, found);
+  await checkDetachedParts(spec, host, found);
   await checkZeroCopy(spec, host, found);
   await checkDependants(host, found);
 }
@@ -23,12 +25,7 @@ function selected(host: InspectedHost): InspectedHost['replicas'] {
   return host.replicas.filter((one) => one.selected);
 }
 
-function moves(host: InspectedHost): boolean {
-  const { zookeeper, after } = host.spec;
-  return zookeeper.connect !== after.connect || zookeeper.root !== after.root;
-}
-
-function checkReplicas(host: InspectedHost, found: Findings): void {
+function checkReplicas(spec: MigrationSpec, host: InspectedHost, found: Findings): void {
   for (const one of selected(host)) {
     const { replica } = one;
     if (one.databaseEngine === 'Replicated') {
@@ -36,7 +33,8 @@ function checkReplicas(host: InspectedHost, found: Findings): void {
     } else if (one.databaseEngine !== 'Atomic' && one.databaseEngine !== 'Ordinary') {
       found.refuse('DATABASE_ENGINE', replica, `the database ${replica.database} has the engine ${one.databaseEngine}`, 'leave it out with tables.exclude');
     }
-    if (one.sessionExpired) {
+    // Nothing renews the session of a table without metadata, such as a run that stopped before RESTORE leaves: the restore gives it one.
+    if (one.sessionExpired && !(one.readonly && entryOf(spec, replica) !== undefined)) {
       found.refuse('SESSION_EXPIRED', replica, `${host.spec.name} has no ZooKeeper session for it now: ${one.exception}`, 'see that the server reaches ZooKeeper, then plan again');
     }
     if (one.queueSize > 0) {
@@ -47,7 +45,7 @@ function checkReplicas(host: InspectedHost, found: Findings): void {
 
 /** A host's move takes everything on it along that lives in ZooKeeper (invariant 3). */
 function checkStranded(host: InspectedHost, found: Findings): void {
-  if (!moves(host)) return;
+  if (!moves(host.spec)) return;
   for (const { replica, selected: taken } of host.replicas) {
     if (taken || replica.zookeeperName !== 'default') continue;
     found.refuse('STRANDED', replica, `${host.spec.name} moves to another root or ensemble, and this replicated table is not in the inventory: it would lose its metadata`, 'take it in (tables.include, tables.exclude): a host moves as a whole');
@@ -55,7 +53,7 @@ function checkStranded(host: InspectedHost, found: Findings): void {
 }
 
 async function checkStrandedOthers(host: InspectedHost, found: Findings): Promise<void> {
-  if (!moves(host)) return;
+  if (!moves(host.spec)) return;
   const rows = await host.server.select<{ what: string; database: string; table: string }>(
     `SELECT concat('a database of the engine ', engine) AS what, name AS database, '' AS table FROM system.databases WHERE engine = 'Replicated'
      UNION ALL SELECT concat('a table of the engine ', engine), database, name FROM system.tables
@@ -97,7 +95,7 @@ async function checkInFlight(host: InspectedHost, found: Findings): Promise<void
   }
 }
 
-async function checkDetachedParts(host: InspectedHost, found: Findings): Promise<void> {
+async function checkDetachedParts(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
   const rows = await host.server.select<NamedRow & { name: string; attaching: number; collides: number }>(
     `SELECT database, table, name, startsWith(name, 'attaching_') AS attaching,
        (database, table, name) IN (SELECT database, table, name FROM system.parts WHERE active) AS collides
@@ -108,6 +106,7 @@ async function checkDetachedParts(host: InspectedHost, found: Findings): Promise
   for (const row of rows) {
     if (!taken.has(JSON.stringify([row.database, row.table]))) continue;
     const where = { host: host.spec.name, database: row.database, table: row.table };
+    if (row.collides === 1 && wordOnDetached(spec.takeOver, row) === 'attach') continue;
     if (row.collides === 1) {
       found.refuse('DETACHED_COLLISION', where, `detached/ holds a part ${row.name}, and an active part has the same name: RESTORE would take the stale one`, 'move it out of detached/ on the host, once you know what it is');
     } else {

@@ -12,7 +12,8 @@ import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
 import { type Connections, ensembleOf, report } from './deps';
 import { checkHost } from './host-checks';
 import { heldByOthers, knowsMigration } from './inventory';
-import { hostTarget } from '../workflows/targets';
+import { hostTarget, moves } from '../workflows/targets';
+import { checkTakeOver, TakenOver } from './take-over';
 import { listReplicas, type ListedReplica } from './inspect';
 import { refuseTree } from './path-guard';
 import type { PreflightInput, PreflightOutcome } from './types';
@@ -74,26 +75,27 @@ export async function inspect(connections: Connections, spec: MigrationSpec): Pr
   );
   const known = hosts.some((host) => host.known);
   const zookeeperAnswers = await checkEnsembles(connections, spec, found);
+  const taken = zookeeperAnswers ? await checkTakeOver(connections, spec, hosts, found) : new TakenOver();
   if (known) {
     found.warn('ALREADY_BEGUN', { host: '' }, `the hosts know the migration "${spec.id}" already`, 'a start goes on with it, from what is proved');
-  } else if (hosts.length === spec.hosts.length && hosts.every(({ replicas }) => !replicas.some(({ selected }) => selected))) {
+  } else if (hosts.length === spec.hosts.length && taken.absent.size === 0 && hosts.every(({ replicas }) => !replicas.some(({ selected }) => selected))) {
     found.refuse('NO_TABLES', { host: '' }, 'no table is selected', 'widen tables.include, or look at tables.exclude, disk and zkPath');
   }
   const counted = new Map<ListedReplica, number | null>();
-  if (zookeeperAnswers && !known) await checkTables(connections, spec, hosts, found, counted);
+  if (zookeeperAnswers && !known) await checkTables(connections, spec, hosts, found, counted, taken);
   for (const host of hosts) {
     report({ doing: `looking at ${host.spec.name}` });
     await checkHost(spec, host, found);
     if (!host.known) await checkHeld(spec, host, found);
   }
-  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), counted));
+  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), counted, taken));
   return {
     id: spec.id,
     hosts: planned,
     refusals: found.refusals,
     warnings: found.warnings,
     estimate: estimate(
-      planned.map((host, index) => ({ tables: host.tables, restarts: moves(spec.hosts[index]) })),
+      planned.map((host, index) => ({ tables: host.tables, restarts: spec.hosts[index] !== undefined && moves(spec.hosts[index]) })),
       spec.wave,
     ),
     known,
@@ -133,10 +135,6 @@ function pieceOf(plan: Plan, { offset, limit }: NonNullable<PreflightInput['page
   });
   const total = plan.hosts.reduce((sum, { tables }) => sum + tables.length, 0);
   return { hosts, estimate: plan.estimate, ...(offset + limit < total ? { next: offset + limit } : {}) };
-}
-
-function moves(host: HostSpec | undefined): boolean {
-  return host !== undefined && (host.zookeeper.connect !== host.after.connect || host.zookeeper.root !== host.after.root);
 }
 
 async function inspectHost(
@@ -205,7 +203,9 @@ async function checkEnsembles(connections: Connections, spec: MigrationSpec, fou
 }
 
 async function checkHeld(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
-  const selected = new Set(host.replicas.filter((one) => one.selected).map(({ replica }) => JSON.stringify([replica.database, replica.table])));
+  const named = (spec.takeOver?.entries ?? []).filter((entry) => entry.host === host.spec.name);
+  const taken = [...host.replicas.filter((one) => one.selected).map(({ replica }) => replica), ...named];
+  const selected = new Set(taken.map(({ database, table }) => JSON.stringify([database, table])));
   for (const held of await heldByOthers(host.server, spec.id)) {
     if (!selected.has(JSON.stringify([held.database, held.table]))) continue;
     found.refuse('HELD', { host: host.spec.name, ...held }, `it is held by the migration "${held.migration}"`, `finish or abort that one first: ch-zk-migrate status ${held.migration}`);
@@ -239,8 +239,10 @@ async function checkTables(
   hosts: readonly InspectedHost[],
   found: Findings,
   counted: Map<ListedReplica, number | null>,
+  taken: TakenOver,
 ): Promise<void> {
-  const tables = groupTables(hosts, spec, found);
+  // What is restored at its new place is counted there; its old place says nothing of it.
+  const tables = groupTables(hosts, spec, found).filter(({ members }) => !members.some(({ listed }) => taken.isThere(listed)));
   const paths = new Map<string, string[]>();
   for (const { ensemble, path } of tables) {
     const key = JSON.stringify(ensemble);
@@ -349,6 +351,7 @@ function planHost(
   host: HostSpec,
   inspected: InspectedHost | undefined,
   counted: ReadonlyMap<ListedReplica, number | null>,
+  taken: TakenOver,
 ): PlannedHost {
   const at = (ensemble: EnsembleSpec): string => `${ensemble.connect}${ensemble.root || '/'}`;
   return {
@@ -357,10 +360,10 @@ function planHost(
     restart: moves(host) ? restartWords(host) : 'none: its metadata stays where it is, a restart gains nothing',
     from: at(host.zookeeper),
     to: at(host.after),
-    tables: (inspected?.replicas ?? [])
-      .filter(({ selected }) => selected)
-      .map((listed) => {
+    tables: [
+      ...(inspected?.replicas ?? []).filter(({ selected }) => selected).map((listed) => {
         const { replica } = listed;
+        const takenOver = taken.planned(listed);
         const table = {
           db: replica.database,
           table: replica.table,
@@ -370,9 +373,12 @@ function planHost(
           bytes: replica.bytes,
           parts: replica.parts,
           znodes: counted.get(listed) ?? null,
+          ...(takenOver === undefined ? {} : { takenOver }),
         };
         return { ...table, statements: plannedStatements(spec, host, table) };
       }),
+      ...(taken.absent.get(host.name) ?? []).map((table) => ({ ...table, statements: plannedStatements(spec, host, table) })),
+    ],
   };
 }
 
