@@ -30,14 +30,14 @@ export async function lookAtHost(connections: Connections, spec: HostSpec): Prom
 
 /** What lies in `detached/`, table by table, but for what a server names as broken or as made by itself. */
 async function leftParts(server: ClickHouseHost): Promise<ReadonlyMap<string, LeftParts>> {
-  const rows = await server.select<{ database: string; table: string; plain: string[]; stuck: string[] }>(
-    `SELECT database, table, groupArrayIf(name, named) AS plain, groupArrayIf(name, NOT named) AS stuck
-     FROM (SELECT database, table, name, ifNull(reason, '') = '' AND isNotNull(partition_id) AS named FROM system.detached_parts
+  const rows = await server.select<{ database: string; table: string; plain: string[]; stuck: [string, string][] }>(
+    `SELECT database, table, groupArrayIf(name, named) AS plain, groupArrayIf((name, path), NOT named) AS stuck
+     FROM (SELECT database, table, name, path, ifNull(reason, '') = '' AND isNotNull(partition_id) AS named FROM system.detached_parts
        WHERE ifNull(reason, '') IN ('', 'attaching', 'ignored') ORDER BY database, table, partition_id, min_block_number, name)
      GROUP BY database, table`,
     { doing: 'looking into detached/', timeoutMs: 300_000 },
   );
-  return new Map(rows.map((row) => [tableId(row), { plain: row.plain, stuck: row.stuck }]));
+  return new Map(rows.map((row) => [tableId(row), { plain: row.plain, stuck: row.stuck.map(([name, path]) => ({ name, path })) }]));
 }
 
 /** Looks in ZooKeeper what became of an attached replica. */

@@ -2,7 +2,7 @@ import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
 import type { PlannedTable, PlannedTakeOver } from '../domain/plan';
 import type { MigrationSpec, TakeOverEntry, TakeOverSpec } from '../domain/spec';
-import { differenceWords, entriesById, judge, type SeenReplica, type Verdict } from '../domain/take-over';
+import { differenceWords, entriesById, judge, type LeftParts, type SeenReplica, type Verdict } from '../domain/take-over';
 import { createTableFilter } from '../config/table-filter';
 import { hostTarget } from '../workflows/targets';
 import { type Connections, ensembleOf } from './deps';
@@ -174,7 +174,7 @@ class HostCheck {
     if (!suspicious || word === 'leave') return;
     const name = `${entry.database}.${entry.table}`;
     if (left.stuck.length > 0) {
-      this.found.refuse('HALF_RESTORED', entry, `its detached/ holds ${namesOf(left.stuck)}, which were put aside by a server, or left by an ATTACH that was cut short: its rows may be missing`, `rename each on the host to its part's own name and start with --attach-detached ${JSON.stringify(name)}; or, once you know that none of its rows is missing, --leave-detached ${JSON.stringify(name)}`);
+      this.found.refuse('HALF_RESTORED', entry, `its detached/ holds ${namesOf(left.stuck.map((part) => part.name))}, which were put aside by a server, or left by an ATTACH that was cut short: its rows may be missing`, `on the host: ${left.stuck.map(renaming).join(' && ')} ; then start with --attach-detached ${JSON.stringify(name)}. Or, once you know that none of its rows is missing: --leave-detached ${JSON.stringify(name)}`);
     } else if (word === undefined) {
       this.found.refuse('HALF_RESTORED', entry, `its detached/ holds ${namesOf(left.plain)}: a RESTORE that died leaves parts so, and then its rows are missing`, `look what they are; then start with --attach-detached ${JSON.stringify(name)} to have all of them attached, or --leave-detached ${JSON.stringify(name)} where none of its rows is missing`);
     } else if (place === 'none') {
@@ -204,6 +204,12 @@ class HostCheck {
     const takenOver: PlannedTakeOver = { said: entry.status, found, attached: false };
     this.taken.absent.set(host, [...(this.taken.absent.get(host) ?? []), { ...planned, takenOver }]);
   }
+}
+
+/** The command that gives a part its own name back, under which SQL can attach it. */
+function renaming({ name, path }: LeftParts['stuck'][number]): string {
+  const own = name.replace(/^(?:attaching|ignored)_/u, '').replace(/_try\d+$/u, '');
+  return `mv '${path}' '${path.slice(0, path.lastIndexOf('/'))}/${own}'`;
 }
 
 function namesOf(names: readonly string[]): string {

@@ -6,7 +6,7 @@ export interface LeftParts {
   /** Under a part's plain name: RESTORE puts them there, and so does a DETACH PARTITION by hand. */
   readonly plain: readonly string[];
   /** `attaching_…`, `ignored_…`, `…_try1`: what a server put aside, or left half way. */
-  readonly stuck: readonly string[];
+  readonly stuck: readonly { readonly name: string; readonly path: string }[];
 }
 
 export const NOTHING_LEFT: LeftParts = { plain: [], stuck: [] };

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { execa } from 'execa';
 import { stringify } from 'yaml';
 
 import { quoteString, quoteTable } from '../../src/clickhouse/sql';
@@ -220,6 +221,16 @@ describe('a run of the reference that was killed half way', function () {
     assert.match(refused.refusals.map(({ message }) => message).join('\n'), /2 part\(s\): 20240103\S*, 20240104/u);
     const differing = refused.warnings.filter(({ code }) => code === 'TAKE_OVER_DIFFERS').map(({ table }) => table);
     assert.deepEqual([...new Set(differing)].sort(), [ODD, 'empty', 'many parts', 't0', 't1', 't2', 't3'].sort());
+    // One of the parts is called as a server calls those that it puts aside: no SQL can name it, and the refusal has the command to run.
+    const [aside] = await sql<{ path: string }>(reference.url, `SELECT path FROM system.detached_parts WHERE table = 'many parts' ORDER BY name LIMIT 1`);
+    assert.ok(aside !== undefined);
+    renameSync(aside.path, aside.path.replace(/[^/]+$/u, 'ignored_$&'));
+    const words = ['--take-over', file, '--attach-detached', `${ground.database}.many*`];
+    const { refusals } = await plan(3, oneHost(), ...words);
+    const command = /on the host: (mv .*) ; then/u.exec(refusals.find(({ table }) => table === 'many parts')?.fix ?? '')?.[1];
+    assert.ok(command !== undefined, JSON.stringify(refusals));
+    await execa('sh', ['-c', command], { stdin: 'ignore' });
+
     const marks = ground.marks();
     ground.worker();
     const started = await ground.cli('start', oneHost(), '--take-over', file, '--execute', '--watch', '--json');
@@ -232,7 +243,7 @@ describe('a run of the reference that was killed half way', function () {
     reference.entries.pop();
 
     await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.from}${reference.pathOf(UNICODE)}`));
-    const done = await ground.cli('start', oneHost(), '--take-over', file, '--attach-detached', `${ground.database}.many*`, '--execute', '--watch', '--json');
+    const done = await ground.cli('start', oneHost(), ...words, '--execute', '--watch', '--json');
     assert.equal(done.code, 0, done.stdout + done.stderr);
     assert.equal((JSON.parse(done.stdout) as { counts: Record<string, number> }).counts['RESTORED'], 8);
     assert.deepEqual(await ground.oracle(), before);
