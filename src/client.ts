@@ -15,6 +15,7 @@ export type { PendingActivity } from './client/pending';
 export type { ResumeChoices } from './client/resume';
 export { resumeInput, startResumed } from './client/resume';
 export type { MigrationStartOptions, StartChoices } from './client/start-options';
-export { escapeMarkdown, initialSummary, migrationStartOptions } from './client/start-options';
+export { initialSummary, migrationStartOptions } from './client/start-options';
+export { escapeMarkdown } from './domain/markdown';
 export type { WebUiOptions } from './client/web-ui';
 export { webUiLink } from './client/web-ui';

@@ -3,7 +3,9 @@ import type { MigrationSpec } from '../domain/spec';
 import { quoteIdentifier, quoteString } from '../clickhouse/sql';
 import { damagesSharedBlobs } from '../domain/versions';
 import { STORE_DATABASE } from '../clickhouse/store';
+import { moves } from '../workflows/targets';
 import type { Findings, InspectedHost } from './preflight';
+import { entryOf, wordOnDetached } from './take-over';
 
 interface NamedRow {
   readonly database: string;
@@ -12,10 +14,10 @@ interface NamedRow {
 
 /** What stands against a migration on one host, beside ZooKeeper. Only SELECTs. */
 export async function checkHost(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
-  checkReplicas(host, found);
+  checkReplicas(spec, host, found);
   checkStranded(host, found);
   await checkStrandedOthers(host, found);
-  await checkDetachedParts(host, found);
+  await checkDetachedParts(spec, host, found);
   await checkZeroCopy(spec, host, found);
   await checkDependants(host, found);
 }
@@ -24,12 +26,7 @@ function selected(host: InspectedHost): InspectedHost['replicas'] {
   return host.replicas.filter((one) => one.selected);
 }
 
-function moves(host: InspectedHost): boolean {
-  const { zookeeper, after } = host.spec;
-  return zookeeper.connect !== after.connect || zookeeper.root !== after.root;
-}
-
-function checkReplicas(host: InspectedHost, found: Findings): void {
+function checkReplicas(spec: MigrationSpec, host: InspectedHost, found: Findings): void {
   for (const one of selected(host)) {
     const { replica } = one;
     if (one.databaseEngine === 'Replicated') {
@@ -37,8 +34,9 @@ function checkReplicas(host: InspectedHost, found: Findings): void {
     } else if (one.databaseEngine !== 'Atomic' && one.databaseEngine !== 'Ordinary') {
       found.refuse('DATABASE_ENGINE', replica, `the database ${replica.database} has the engine ${one.databaseEngine}`, 'leave it out with tables.exclude');
     }
-    // Nothing on a server renews the session of a replica that has no nodes.
-    if (one.sessionExpired && !host.lost.has(one)) {
+    // Nothing renews the session of a replica without nodes, such as a run that stopped before RESTORE leaves: the restore gives it one.
+    const without = host.lost.has(one) || (one.readonly && entryOf(spec, replica) !== undefined);
+    if (one.sessionExpired && !without) {
       found.refuse('SESSION_EXPIRED', replica, `${host.spec.name} has no ZooKeeper session for it now: ${one.exception}`, 'see that the server reaches ZooKeeper, then plan again');
     }
   }
@@ -46,7 +44,7 @@ function checkReplicas(host: InspectedHost, found: Findings): void {
 
 /** A host's move takes everything on it along that lives in ZooKeeper (invariant 3). */
 function checkStranded(host: InspectedHost, found: Findings): void {
-  if (!moves(host)) return;
+  if (!moves(host.spec)) return;
   for (const { replica, selected: taken } of host.replicas) {
     if (taken || replica.zookeeperName !== 'default') continue;
     found.refuse('STRANDED', replica, `${host.spec.name} moves to another root or ensemble, and this replicated table is not in the inventory: it would lose its metadata`, 'take it in (tables.include, tables.exclude): a host moves as a whole');
@@ -54,7 +52,7 @@ function checkStranded(host: InspectedHost, found: Findings): void {
 }
 
 async function checkStrandedOthers(host: InspectedHost, found: Findings): Promise<void> {
-  if (!moves(host)) return;
+  if (!moves(host.spec)) return;
   const rows = await host.server.select<{ what: string; database: string; table: string }>(
     `SELECT concat('a database of the engine ', engine) AS what, name AS database, '' AS table FROM system.databases WHERE engine = 'Replicated'
      UNION ALL SELECT concat('a table of the engine ', engine), database, name FROM system.tables
@@ -83,7 +81,7 @@ async function hasTable(host: InspectedHost, name: string): Promise<boolean> {
   return Number(rows[0]?.n ?? 0) > 0;
 }
 
-async function checkDetachedParts(host: InspectedHost, found: Findings): Promise<void> {
+async function checkDetachedParts(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
   const rows = await host.server.select<NamedRow & { name: string; attaching: number; collides: number }>(
     `SELECT database, table, name, startsWith(name, 'attaching_') AS attaching,
        (database, table, name) IN (SELECT database, table, name FROM system.parts WHERE active) AS collides
@@ -94,6 +92,7 @@ async function checkDetachedParts(host: InspectedHost, found: Findings): Promise
   for (const row of rows) {
     if (!taken.has(JSON.stringify([row.database, row.table]))) continue;
     const where = { host: host.spec.name, database: row.database, table: row.table };
+    if (row.collides === 1 && wordOnDetached(spec.takeOver, row) === 'attach') continue;
     if (row.collides === 1) {
       found.refuse('DETACHED_COLLISION', where, `detached/ holds a part ${row.name}, and an active part has the same name: RESTORE would take the stale one`, 'move it out of detached/ on the host, once you know what it is');
     } else {

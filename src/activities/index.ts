@@ -13,6 +13,7 @@ import { preflight } from './preflight';
 import { locateHost, restartHost } from './restart';
 import { restoreReplica } from './restore';
 import { reattachReplica, returnTable } from './return';
+import { attachTakenOver, judgeTakenOver } from './take-over-run';
 import type { Activities } from './types';
 
 /** What the activities are made from; the worker builds it, and closes it. */
@@ -30,6 +31,8 @@ export function createActivities({ connections, history }: ActivityDependencies)
   return {
     preflight: bound(preflight),
     freezeInventory: bound(freezeInventory),
+    attachTakenOver: bound(attachTakenOver),
+    judgeTakenOver: bound(judgeTakenOver),
     loadPage: bound(loadPage),
     detachReplica: bound(detachReplica),
     cleanTable: bound(cleanTable),

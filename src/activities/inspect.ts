@@ -1,8 +1,8 @@
 import type { ClickHouseHost } from '../clickhouse/host';
 import { STORE_DATABASE } from '../clickhouse/store';
-import { createTableFilter } from '../config/table-filter';
 import type { InventoryReplica } from '../domain/inventory';
 import type { MigrationSpec } from '../domain/spec';
+import { selectionOf } from './selection';
 
 /** A replicated table as a server lists it now, and whether the spec selects it. */
 export interface ListedReplica {
@@ -59,7 +59,7 @@ export async function listReplicas(host: ClickHouseHost, spec: MigrationSpec): P
      ORDER BY database, table`,
     { params: { store: STORE_DATABASE }, doing: 'listing its replicated tables', timeoutMs: 120_000 },
   );
-  const selects = createTableFilter(spec.tables);
+  const selects = selectionOf(spec);
   return rows.map((row) => {
     const replica: InventoryReplica = {
       host: host.name,

@@ -41,6 +41,11 @@ export async function knowsMigration(host: ClickHouseHost, migration: string): P
   return sealed > aborted;
 }
 
+/** The same for a host of a spec. */
+export async function knownHere(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<boolean> {
+  return knowsMigration(connections.host(hostTarget(host, 'before')), spec.id);
+}
+
 /** Replicas of a host that another migration, not ended, holds: `[migration, database, table]`. */
 export async function heldByOthers(host: ClickHouseHost, migration: string): Promise<{ migration: string; database: string; table: string }[]> {
   if (!(await hasStore(host))) return [];

@@ -13,7 +13,8 @@ import { grantStatement, missingGrants, neededGrants, TO_LOOK } from './grants';
 import { checkHost } from './host-checks';
 import { settle } from './in-flight';
 import { heldByOthers, knowsMigration } from './inventory';
-import { hostTarget } from '../workflows/targets';
+import { hostTarget, moves } from '../workflows/targets';
+import { checkTakeOver, TakenOver } from './take-over';
 import { listReplicas, type ListedReplica } from './inspect';
 import { worksHere } from './lost-metadata';
 import { checkMove } from './move-checks';
@@ -89,27 +90,28 @@ export async function inspect(
   );
   const known = hosts.some((host) => host.known);
   const zookeeperAnswers = await checkEnsembles(connections, spec, found);
+  const taken = zookeeperAnswers ? await checkTakeOver(connections, spec, hosts, found) : new TakenOver();
   if (known) {
     found.warn('ALREADY_BEGUN', { host: '' }, `the hosts know the migration "${spec.id}" already`, 'a start goes on with it, from what is proved');
-  } else if (hosts.length === spec.hosts.length && hosts.every(({ replicas }) => !replicas.some(({ selected }) => selected))) {
+  } else if (hosts.length === spec.hosts.length && taken.absent.size === 0 && hosts.every(({ replicas }) => !replicas.some(({ selected }) => selected))) {
     found.refuse('NO_TABLES', { host: '' }, 'no table is selected', 'widen tables.include, or look at tables.exclude, disk and zkPath');
   }
   const counted = new Map<ListedReplica, number | null>();
   if (!known) await Promise.all(hosts.map((host) => settle(host, deadline, found)));
-  if (zookeeperAnswers && !known) await checkTables(connections, spec, hosts, found, counted, deadline);
+  if (zookeeperAnswers && !known) await checkTables(connections, spec, hosts, found, counted, { taken, deadline });
   for (const host of hosts) {
     report({ doing: `looking at ${host.spec.name}` });
     await checkHost(spec, host, found);
     if (!host.known) await checkHeld(spec, host, found);
   }
-  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), counted));
+  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), counted, taken));
   return {
     id: spec.id,
     hosts: planned,
     refusals: inOrder(spec, found.refusals),
     warnings: inOrder(spec, found.warnings),
     estimate: estimate(
-      planned.map((host, index) => ({ tables: host.tables, restarts: moves(spec.hosts[index]) })),
+      planned.map((host, index) => ({ tables: host.tables, restarts: spec.hosts[index] !== undefined && moves(spec.hosts[index]) })),
       spec.wave,
     ),
     known,
@@ -157,10 +159,6 @@ function pieceOf(plan: Plan, { offset, limit }: NonNullable<PreflightInput['page
   });
   const total = plan.hosts.reduce((sum, { tables }) => sum + tables.length, 0);
   return { hosts, estimate: plan.estimate, ...(offset + limit < total ? { next: offset + limit } : {}) };
-}
-
-function moves(host: HostSpec | undefined): boolean {
-  return host !== undefined && (host.zookeeper.connect !== host.after.connect || host.zookeeper.root !== host.after.root);
 }
 
 async function inspectHost(
@@ -243,7 +241,9 @@ async function checkEnsembles(connections: Connections, spec: MigrationSpec, fou
 }
 
 async function checkHeld(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
-  const selected = new Set(host.replicas.filter((one) => one.selected).map(({ replica }) => JSON.stringify([replica.database, replica.table])));
+  const named = (spec.takeOver?.entries ?? []).filter((entry) => entry.host === host.spec.name);
+  const taken = [...host.replicas.filter((one) => one.selected).map(({ replica }) => replica), ...named];
+  const selected = new Set(taken.map(({ database, table }) => JSON.stringify([database, table])));
   for (const held of await heldByOthers(host.server, spec.id)) {
     if (!selected.has(JSON.stringify([held.database, held.table]))) continue;
     found.refuse('HELD', { host: host.spec.name, ...held }, `it is held by the migration "${held.migration}"`, `finish or abort that one first: ch-zk-migrate status ${held.migration}`);
@@ -277,9 +277,10 @@ async function checkTables(
   hosts: readonly InspectedHost[],
   found: Findings,
   counted: Map<ListedReplica, number | null>,
-  deadline: number,
+  { taken, deadline }: { readonly taken: TakenOver; readonly deadline: number },
 ): Promise<void> {
-  const tables = groupTables(hosts, spec, found);
+  // What is restored at its new place is counted there; its old place says nothing of it.
+  const tables = groupTables(hosts, spec, found).filter(({ members }) => !members.some(({ listed }) => taken.isThere(listed)));
   const all = occupants(spec, hosts);
   await checkDifferences(hosts, tables, deadline, found);
   let done = 0;
@@ -422,6 +423,7 @@ function planHost(
   host: HostSpec,
   inspected: InspectedHost | undefined,
   counted: ReadonlyMap<ListedReplica, number | null>,
+  taken: TakenOver,
 ): PlannedHost {
   const at = (ensemble: EnsembleSpec): string => `${ensemble.connect}${ensemble.root || '/'}`;
   return {
@@ -431,10 +433,10 @@ function planHost(
     ...(moves(host) ? { abort: abortWords(spec, host) } : {}),
     from: at(host.zookeeper),
     to: at(host.after),
-    tables: (inspected?.replicas ?? [])
-      .filter(({ selected }) => selected)
-      .map((listed) => {
+    tables: [
+      ...(inspected?.replicas ?? []).filter(({ selected }) => selected).map((listed) => {
         const { replica } = listed;
+        const takenOver = taken.planned(listed);
         const table = {
           db: replica.database,
           table: replica.table,
@@ -444,9 +446,12 @@ function planHost(
           bytes: replica.bytes,
           parts: replica.parts,
           znodes: counted.get(listed) ?? null,
+          ...(takenOver === undefined ? {} : { takenOver }),
         };
         return { ...table, statements: plannedStatements(spec, host, table) };
       }),
+      ...(taken.absent.get(host.name) ?? []).map((table) => ({ ...table, statements: plannedStatements(spec, host, table) })),
+    ],
   };
 }
 

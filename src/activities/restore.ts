@@ -89,6 +89,16 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   return { updates: [updateOf(replica, note, words.length === 0 ? undefined : words.join('; '))] };
 }
 
+/**
+ * Proves a replica that is registered already, by the same rules, and sends nothing: for one that was restored by another's hand.
+ *
+ * @returns what has to be said beside it
+ * @throws MigrationError `PROOF_FAILED`, `NOT_CAUGHT_UP`
+ */
+export async function proveAsItIs(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<string | undefined> {
+  return prove(connections, input, note, await settle(connections, input, note, await look(connections, input, note)));
+}
+
 /** Looks at data and registration together. */
 async function look(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<Standing> {
   const { migration, replica } = input;

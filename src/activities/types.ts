@@ -70,6 +70,19 @@ export interface FreezeOutcome {
   readonly resumed: boolean;
 }
 
+/** What was attached for a take-over, and what stands against it now that it can be read. */
+export interface AttachTakenOutcome {
+  readonly attached: number;
+  readonly refusals: readonly Finding[];
+  readonly refusalsTotal: number;
+}
+
+export interface JudgeTakenOutcome {
+  readonly counts: StatusCounts;
+  /** What was found and done, in words, for the audit; bounded. */
+  readonly words: readonly string[];
+}
+
 export interface LoadPageInput {
   readonly migration: string;
   /** All hosts of the spec, or one where only that host's replicas are wanted. */
@@ -196,6 +209,10 @@ export interface FinishOutcome {
 export interface Activities {
   preflight(input: PreflightInput): Promise<PreflightOutcome>;
   freezeInventory(input: PreflightInput): Promise<FreezeOutcome>;
+  /** Take-over: attaches what the status file names and is detached, so that it can be read. */
+  attachTakenOver(input: PreflightInput): Promise<AttachTakenOutcome>;
+  /** Take-over: saves a manifest of each replica that the status file names, and notes what it was found to be. */
+  judgeTakenOver(input: PreflightInput): Promise<JudgeTakenOutcome>;
   loadPage(input: LoadPageInput): Promise<InventoryPage>;
   detachReplica(input: DetachInput): Promise<ReplicaOutcome>;
   cleanTable(input: CleanInput): Promise<ReplicaOutcome>;

@@ -4,9 +4,11 @@ import { type MigrationDescription, webUiLink } from '../client';
 import type { MigrationSpec, Phase } from '../domain/spec';
 import { PHASES } from '../domain/spec';
 import { CliError, collect, colors, EXIT, type ExitCode, type GlobalOptions, printJson, printNote, printResult, setExit, withExample } from './common';
+import type { SpecOverrides } from '../config/load-spec';
 import type { Session } from './session';
+import { addTakeOverOptions, takeOverChoices, type TakeOverOptions } from './take-over-options';
 
-interface StartOptions extends GlobalOptions {
+interface StartOptions extends GlobalOptions, TakeOverOptions {
   readonly execute?: boolean;
   readonly watch?: boolean;
   readonly withWorker?: boolean;
@@ -26,28 +28,27 @@ export function startCommand(): Command {
       new Option('--pause-before <phase>', `a gate before this phase (${PHASES.join(', ')}); again for more`).argParser(collect),
     )
     .option('--status-file <path>', "instead of the spec's")
-    .option('--allow-missing-replica <name>', 'go on although this replica is on no host of the spec; recorded; again for more', collect)
-    .action(async (file: string) => {
-      const options = command.optsWithGlobals<StartOptions>();
-      const { loadSpec } = await import('../config/load-spec.js');
-      const { spec } = await loadSpec(file, overridesOf(options));
-      const { withTemporal } = await import('./session.js');
-      await withTemporal(command, (session) => start(session, spec, options));
-    });
+    .option('--allow-missing-replica <name>', 'go on although this replica is on no host of the spec; recorded; again for more', collect);
+  addTakeOverOptions(command).action(async (file: string) => {
+    const options = command.optsWithGlobals<StartOptions>();
+    const { loadSpec } = await import('../config/load-spec.js');
+    const { spec } = await loadSpec(file, overridesOf(options));
+    const { withTemporal } = await import('./session.js');
+    await withTemporal(command, (session) => start(session, spec, options));
+  });
   return withExample(
     command,
     'ch-zk-migrate start orders.yaml',
     'ch-zk-migrate start orders.yaml --execute --watch',
     'ch-zk-migrate start orders.yaml --execute --with-worker --pause-before restore',
+    'ch-zk-migrate start one-host.yaml --take-over /tmp/zc-migration-file.yaml --execute --watch',
   );
 }
 
-function overridesOf({ pauseBefore, statusFile, allowMissingReplica }: StartOptions): {
-  pauseBefore?: Phase[];
-  statusFile?: string;
-  allowMissingReplicas?: readonly string[];
-} {
+function overridesOf(options: StartOptions): SpecOverrides {
+  const { pauseBefore, statusFile, allowMissingReplica } = options;
   return {
+    ...takeOverChoices(options),
     ...(pauseBefore === undefined ? {} : { pauseBefore: [...pauseBefore] }),
     ...(statusFile === undefined ? {} : { statusFile }),
     ...(allowMissingReplica === undefined ? {} : { allowMissingReplicas: allowMissingReplica }),

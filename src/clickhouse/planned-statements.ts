@@ -1,4 +1,4 @@
-import type { PlannedTable } from '../domain/plan';
+import type { PlannedTable, PlannedTakeOver } from '../domain/plan';
 import type { HostSpec, MigrationSpec } from '../domain/spec';
 import { statements } from './sql';
 
@@ -9,13 +9,21 @@ export function plannedStatements(spec: MigrationSpec, host: HostSpec, planned: 
   const ensemble = name === undefined ? host.zookeeper : (spec.auxiliary[name] ?? host.zookeeper);
   const count = planned.znodes === null ? '' : ` (${planned.znodes} nodes)`;
   const removal = `-- delete ${ensemble.root}${path}${count} in ZooKeeper ${ensemble.connect}`;
-  return [
+  const restored = [statements.restore(table), statements.startMerges(table)];
+  const whole = [
     statements.stopMerges(table),
     statements.detach(table),
     ...(spec.clean === 'before-restore' ? [removal] : []),
     statements.attach(table),
-    statements.restore(table),
-    statements.startMerges(table),
+    ...restored,
     ...(spec.clean === 'after-verify' ? [`${removal}, after all is proved`] : []),
   ];
+  return planned.takenOver === undefined ? whole : takenOverStatements(planned.takenOver, statements.attach(table), whole, restored);
+}
+
+/** Of a table that a status file to take over names: it is attached where it is not, and goes on from what was found. */
+function takenOverStatements({ found, attached }: PlannedTakeOver, attach: string, whole: readonly string[], restored: readonly string[]): string[] {
+  const first = attached ? [] : [attach];
+  if (found === 'RESTORED') return first;
+  return [...first, ...(found === 'ZK_CLEANED' ? restored : whole)];
 }

@@ -1,9 +1,8 @@
 import type { WorkflowOptions } from '@temporalio/client';
 
 import type { MigrationSpec } from '../domain/spec';
-import { NO_COUNTS } from '../domain/status';
-import type { MigrationSummary } from '../domain/summary';
-import { SUMMARY_MEMO_KEY } from '../domain/summary';
+import { escapeMarkdown } from '../domain/markdown';
+import { emptySummary, type MigrationSummary, SUMMARY_MEMO_KEY } from '../domain/summary';
 import type { MigrationInput } from '../workflows/messages';
 import { planWorkflowId } from '../workflows/messages';
 
@@ -46,44 +45,18 @@ export function initialSummary(input: MigrationInput, previous: MigrationSummary
   const { spec, resume } = input;
   const now = at.toISOString();
   const fresh: MigrationSummary = {
-    id: spec.id,
-    executed: input.execute,
-    phase: 'preflight',
-    outcome: 'running',
-    waitingFor: null,
-    frozen: false,
-    replicas: 0,
-    tables: 0,
-    counts: NO_COUNTS,
-    failures: [],
-    failuresTotal: 0,
-    started: resume?.started ?? now,
+    ...emptySummary({ id: spec.id, executed: input.execute, started: resume?.started ?? now }),
     updated: now,
     phases: resume?.phases ?? [],
-    hosts: [],
     decisions: resume?.decisions ?? [],
     approved: resume?.approved ?? [],
-    paused: false,
     aborting: resume?.mode === 'abort',
     limits: resume?.limits ?? spec.parallel,
-    inFlight: 0,
     statusFile: spec.statusFile,
-    refusals: [],
-    warnings: [],
   };
   if (previous === undefined) return fresh;
   const { frozen, replicas, tables, counts, phase } = previous;
   return { ...fresh, frozen, replicas, tables, counts, phase };
-}
-
-/** Text that Temporal's Web UI shows as it is: neither markdown nor HTML in it counts. */
-export function escapeMarkdown(text: string): string {
-  return text
-    .replace(/[\p{Cc}\u2028\u2029]+/gu, ' ')
-    .replace(/&/g, '&amp;')
-    .replace(/</g, '&lt;')
-    .replace(/>/g, '&gt;')
-    .replace(/[\\`*_{}[\]()#+!|~]/g, '\\$&');
 }
 
 function summaryLine({ spec, execute, resume }: MigrationInput): string {

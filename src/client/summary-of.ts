@@ -1,8 +1,6 @@
 import type { WorkflowExecutionInfo, WorkflowExecutionStatusName } from '@temporalio/client';
 
-import { NO_COUNTS } from '../domain/status';
-import type { MigrationSummary, Outcome } from '../domain/summary';
-import { SUMMARY_MEMO_KEY } from '../domain/summary';
+import { emptySummary, type MigrationSummary, type Outcome, SUMMARY_MEMO_KEY } from '../domain/summary';
 import type { PendingActivity } from './pending';
 
 /** What is known of an execution from a description or a list. */
@@ -22,33 +20,11 @@ export function summaryOf(execution: Execution, pending: readonly PendingActivit
 function memoSummary(description: Execution): MigrationSummary {
   const stored = description.memo?.[SUMMARY_MEMO_KEY] as MigrationSummary | undefined;
   if (stored !== undefined) return stored;
-  const started = description.startTime.toISOString();
-  return {
+  return emptySummary({
     id: description.workflowId,
     executed: !description.workflowId.endsWith('.plan'),
-    phase: 'preflight',
-    outcome: 'running',
-    waitingFor: null,
-    frozen: false,
-    replicas: 0,
-    tables: 0,
-    counts: NO_COUNTS,
-    failures: [],
-    failuresTotal: 0,
-    started,
-    updated: started,
-    phases: [],
-    hosts: [],
-    decisions: [],
-    approved: [],
-    paused: false,
-    aborting: false,
-    limits: { detach: 0, clean: 0, restore: 0 },
-    inFlight: 0,
-    statusFile: '',
-    refusals: [],
-    warnings: [],
-  };
+    started: description.startTime.toISOString(),
+  });
 }
 
 /** The server's word on whether it runs, ended well or failed stands above the memo's. */

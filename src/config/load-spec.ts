@@ -11,6 +11,7 @@ import { shapeFaults } from './shape-faults';
 import { SpecError, type SpecFault } from './spec-error';
 import { SpecView } from './spec-view';
 import { parseTableList } from './table-list';
+import { readTakeOver, type ReadTakeOver, type TakeOverChoices } from './take-over';
 import { type PathFault, readYaml, type YamlSource } from './yaml-source';
 import { typeWords } from './type-words';
 
@@ -38,6 +39,8 @@ export interface ParseOptions {
   readonly overrides?: SpecOverrides;
   /** What stands in the file of `tables.from`. */
   readonly tables?: FileText;
+  /** What stands in the status file of the run that is resumed (`overrides.takeOver`). */
+  readonly statusFile?: FileText;
 }
 
 /** The workflow's input must fit into a payload, with room for what it carries over: Temporal refuses more than 2 MB. */
@@ -55,7 +58,13 @@ export async function loadSpec(file: string, overrides: SpecOverrides = {}): Pro
   const source = readYaml(read.text);
   const from = new SpecView(source.value, []).text(['tables', 'from']);
   const tables = typeof from === 'string' && from !== '' ? await readText(resolve(dirname(file), from)) : undefined;
-  return specFrom(source, read.text, { file, overrides, ...(tables === undefined ? {} : { tables }) });
+  const statusFile = overrides.takeOver?.file === undefined ? undefined : await readText(overrides.takeOver.file);
+  return specFrom(source, read.text, {
+    file,
+    overrides,
+    ...(tables === undefined ? {} : { tables }),
+    ...(statusFile === undefined ? {} : { statusFile }),
+  });
 }
 
 /**
@@ -67,7 +76,7 @@ export function parseSpec(text: string, options: ParseOptions = {}): LoadedSpec 
   return specFrom(readYaml(text), text, options);
 }
 
-function specFrom(source: YamlSource, text: string, { file = 'spec.yaml', overrides = {}, tables }: ParseOptions): LoadedSpec {
+function specFrom(source: YamlSource, text: string, { file = 'spec.yaml', overrides = {}, tables, statusFile }: ParseOptions): LoadedSpec {
   const shape = mappingFaults(source) ?? shapeFaults(specSchema, source.value);
   const view = new SpecView(
     source.value,
@@ -75,10 +84,11 @@ function specFrom(source: YamlSource, text: string, { file = 'spec.yaml', overri
   );
   const listed = tablesFrom(view, tables);
   const own = located(source, [...source.faults, ...shape, ...checkTogether(view), ...listed.unread]);
-  const faults = [...own, ...listed.faults, ...overrideFaults(overrides)];
+  const taken = takeOverFrom(view, overrides.takeOver, statusFile);
+  const faults = [...own, ...listed.faults, ...overrideFaults(overrides), ...taken.faults];
   const parsed = specSchema.safeParse(source.value);
   if (faults.length > 0 || !parsed.success) throw new SpecError(file, faults);
-  const spec = resolveSpec(parsed.data, file, overrides, listed.list);
+  const spec = resolveSpec(parsed.data, file, overrides, listed.list, taken.takeOver);
   if (Buffer.byteLength(JSON.stringify(spec)) > MAX_SPEC_BYTES) throw new SpecError(file, located(source, [tooLarge(listed.list)]));
   return { spec, source: { file, text, ...(listed.list === undefined || tables === undefined ? {} : { tablesFile: tables.file }) } };
 }
@@ -112,10 +122,20 @@ function tablesFrom(view: SpecView, tables: FileText | undefined): ListedTables 
   if (tables === undefined) return { faults: [], unread: [{ path, message: 'the list was not read' }] };
   const { file } = tables;
   if ('fault' in tables) return { faults: [], unread: [{ path, message: `${file} ${tables.fault}` }] };
+  const { list, faults } = parseTableList(tables.text, knownHosts(view));
+  return { list, unread: [], faults: faults.map((fault) => listFault(fault, file)) };
+}
+
+function takeOverFrom(view: SpecView, choices: TakeOverChoices | undefined, text: FileText | undefined): ReadTakeOver {
+  if (choices === undefined) return { faults: [] };
+  return readTakeOver(choices, text, knownHosts(view));
+}
+
+/** The names of the spec's hosts; `undefined` where one of them has none that can be read. */
+function knownHosts(view: SpecView): string[] | undefined {
   const names = view.hosts().map((host) => view.text([...host, 'name']));
   const known = names.filter((name) => typeof name === 'string');
-  const { list, faults } = parseTableList(tables.text, known.length === names.length ? known : undefined);
-  return { list, unread: [], faults: faults.map((fault) => listFault(fault, file)) };
+  return known.length === names.length ? known : undefined;
 }
 
 function listFault({ path, line = 1, message }: PathFault, file: string): SpecFault {

@@ -2,6 +2,7 @@ import { PHASES, type Phase } from '../domain/spec';
 import { fileFault } from './field-checks';
 import { quoted } from './key-path';
 import type { SpecFault } from './spec-error';
+import type { TakeOverChoices } from './take-over';
 
 /** What the command line says instead of, or on top of, the spec. */
 export interface SpecOverrides {
@@ -11,6 +12,8 @@ export interface SpecOverrides {
   readonly statusFile?: string | undefined;
   /** Replicas that may be on no host of the spec. */
   readonly allowMissingReplicas?: readonly string[] | undefined;
+  /** The half-finished run to resume. */
+  readonly takeOver?: TakeOverChoices | undefined;
 }
 
 /** What is wrong with the overrides, by flag. */

@@ -9,6 +9,7 @@ import {
   type RestartSpec,
   type RestartStrategy,
   type TableSelection,
+  type TakeOverSpec,
   type TlsSpec,
 } from '../domain/spec';
 import { parseDuration } from './durations';
@@ -26,8 +27,15 @@ type TlsFile = NonNullable<HostFile['tls']>;
  *
  * @param file the spec's own file: paths of certificates are relative to it, and absolute afterwards
  * @param list what `tables.from` lists, where it is written
+ * @param takeOver the run that is resumed, where one is
  */
-export function resolveSpec(raw: SpecFile, file: string, overrides: SpecOverrides, list?: TableSelection['list']): MigrationSpec {
+export function resolveSpec(
+  raw: SpecFile,
+  file: string,
+  overrides: SpecOverrides,
+  list?: TableSelection['list'],
+  takeOver?: TakeOverSpec,
+): MigrationSpec {
   const { id, clickhouse, zookeeper } = raw;
   const gates = new Set([...(raw.pauseBefore ?? []), ...(overrides.pauseBefore ?? [])]);
   return {
@@ -47,6 +55,7 @@ export function resolveSpec(raw: SpecFile, file: string, overrides: SpecOverride
     taskQueue: raw.taskQueue ?? SPEC_DEFAULTS.taskQueue,
     statusFile: overrides.statusFile ?? raw.statusFile ?? `status/${fileName(id)}.yaml`,
     allowMissingReplicas: [...new Set(overrides.allowMissingReplicas ?? [])],
+    ...(takeOver === undefined ? {} : { takeOver }),
   };
 }
 

@@ -1,4 +1,11 @@
+import type { ReplicaStatus } from './status';
 import type { Finding } from './summary';
+
+export interface PlannedTakeOver {
+  readonly said: ReplicaStatus;
+  readonly found: Exclude<ReplicaStatus, 'SKIPPED'>;
+  readonly attached: boolean;
+}
 
 /** The plan of one table on one host, see cli.md (`plan --json`). */
 export interface PlannedTable {
@@ -11,6 +18,8 @@ export interface PlannedTable {
   readonly parts: number;
   /** Nodes at and below the path now; null where they could not be counted. */
   readonly znodes: number | null;
+  /** Of a table that a status file to take over names: what the file says, and what was found. */
+  readonly takenOver?: PlannedTakeOver;
   /** What would be sent, in order: SQL, and deletions as `-- delete …` lines. */
   readonly statements: readonly string[];
 }

@@ -3,6 +3,8 @@
  * the variables that hold them), and the workflow's input. Made by `config/load-spec.ts`; durations are milliseconds.
  */
 
+import type { ReplicaStatus } from './status';
+
 export const PHASES = ['detach', 'clean', 'restart', 'restore'] as const;
 /** A phase that has a gate before it. */
 export type Phase = (typeof PHASES)[number];
@@ -75,6 +77,29 @@ export interface ParallelSpec {
   readonly restore: number;
 }
 
+/** What a status file says of one replica. */
+export interface TakeOverEntry {
+  readonly host: string;
+  readonly database: string;
+  readonly table: string;
+  readonly status: ReplicaStatus;
+  /** As it stands in the file, with `name:` in front where it is in an auxiliary ensemble. */
+  readonly zookeeperPath: string;
+  /** Only in a file of this program. */
+  readonly rows?: number;
+  readonly parts?: number;
+}
+
+/** A half-finished run, of the reference or of this program, that is resumed from its status file (`start --take-over`). */
+export interface TakeOverSpec {
+  readonly file: string;
+  readonly entries: readonly TakeOverEntry[];
+  /** Globs on `database.table`: the parts left in `detached/` of these are attached, by the operator's word. */
+  readonly attachDetached: readonly string[];
+  /** The same: what lies in `detached/` of these is none of theirs, and is left there. */
+  readonly leaveDetached: readonly string[];
+}
+
 export interface MigrationSpec {
   readonly id: string;
   readonly hosts: readonly HostSpec[];
@@ -97,4 +122,5 @@ export interface MigrationSpec {
   readonly statusFile: string;
   /** Replicas that may be on no host of the spec, by the operator's word. */
   readonly allowMissingReplicas: readonly string[];
+  readonly takeOver?: TakeOverSpec;
 }

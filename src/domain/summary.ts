@@ -1,7 +1,7 @@
 import type { FailureType } from './failure';
 import type { ReplicaRef } from './inventory';
 import type { Phase, ParallelSpec } from './spec';
-import type { StatusCounts } from './status';
+import { NO_COUNTS, type StatusCounts } from './status';
 
 /** Where a migration is. `preflight` comes before the phases that have gates, `finish` after them. */
 export type Stage = 'preflight' | Phase | 'finish';
@@ -88,6 +88,36 @@ export interface MigrationSummary {
   readonly statusFileError?: string;
   readonly refusals: readonly Finding[];
   readonly warnings: readonly Finding[];
+}
+
+/** What is known of a migration before its first task has run. */
+export function emptySummary({ id, executed, started }: Pick<MigrationSummary, 'id' | 'executed' | 'started'>): MigrationSummary {
+  return {
+    id,
+    executed,
+    phase: 'preflight',
+    outcome: 'running',
+    waitingFor: null,
+    frozen: false,
+    replicas: 0,
+    tables: 0,
+    counts: NO_COUNTS,
+    failures: [],
+    failuresTotal: 0,
+    started,
+    updated: started,
+    phases: [],
+    hosts: [],
+    decisions: [],
+    approved: [],
+    paused: false,
+    aborting: false,
+    limits: { detach: 0, clean: 0, restore: 0 },
+    inFlight: 0,
+    statusFile: '',
+    refusals: [],
+    warnings: [],
+  };
 }
 
 export const SUMMARY_MEMO_KEY = 'chZkMigrate';

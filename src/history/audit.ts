@@ -51,6 +51,8 @@ interface Open {
 const PHASE_OF: Readonly<Record<string, NonNullable<ActivityRecord['phase']>>> = {
   preflight: 'preflight',
   freezeInventory: 'preflight',
+  attachTakenOver: 'preflight',
+  judgeTakenOver: 'preflight',
   detachReplica: 'detach',
   cleanTable: 'clean',
   restartHost: 'restart',

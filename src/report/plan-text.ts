@@ -33,6 +33,7 @@ function hostText(host: PlannedHost, paint: Paint): string[] {
       '',
       `  ${paint.cyan(printable(`${table.db}.${table.table}`))}: ${table.rows} rows, ${bytesText(table.bytes)}, ${table.parts} parts`,
       `    path ${printable(table.zk_path)}, replica ${printable(table.replica)}, ${table.znodes === null ? 'nodes not counted' : `${table.znodes} nodes`}`,
+      ...(table.takenOver === undefined ? [] : [`    status file: ${table.takenOver.said}; found: ${table.takenOver.found}${table.takenOver.attached ? '' : ', not attached'}`]),
       ...table.statements.map((statement) => `    ${printable(statement)}`),
     ]),
   ];

@@ -3,7 +3,7 @@
  * the order host, database, table; the first four keys are the reference's (chadmin's `zero-copy-migration migrate`).
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 
 import { parseDocument, LineCounter, isMap, isSeq, type Node } from 'yaml';
@@ -11,6 +11,7 @@ import { parseDocument, LineCounter, isMap, isSeq, type Node } from 'yaml';
 import type { OldMetadata, ReplicaStatus } from '../domain/status';
 import { isReplicaStatus, STATUSES } from '../domain/status';
 import type { ReplicaRecord } from '../history/fold';
+import { makeFolder } from './make-folder';
 import { quoteYaml, yamlText } from './yaml-text';
 
 /** What the comment at the top names. */
@@ -122,7 +123,7 @@ export function parseStatusFile(text: string): ParsedStatusEntry[] {
  * @throws {Error} with the system's `code` (ENOSPC, EACCES, …); what was there before is still there
  */
 export async function writeStatusFile(path: string, text: string): Promise<void> {
-  await mkdir(dirname(resolve(path)), { recursive: true });
+  await makeFolder(dirname(resolve(path)));
   const target = await realpath(path).catch(() => resolve(path));
   const beside = `${target}.${String(process.pid)}.${randomBytes(4).toString('hex')}.tmp`;
   const mode = await stat(target).then(

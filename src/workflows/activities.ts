@@ -40,6 +40,8 @@ const MIRROR_OPTIONS: ActivityOptions = {
 
 type TableActivities = Pick<
   Activities,
+  | 'attachTakenOver'
+  | 'judgeTakenOver'
   | 'detachReplica'
   | 'cleanTable'
   | 'restartHost'

@@ -1,3 +1,4 @@
+import { escapeMarkdown } from '../domain/markdown';
 import type { MigrationSummary } from '../domain/summary';
 
 /** Text for the Web UI, as markdown: names are escaped, since raw HTML would pass through. */
@@ -22,9 +23,4 @@ export function detailsText(summary: MigrationSummary): string {
   }
   if (summary.statusFileError !== undefined) lines.push('', `The status file cannot be written: ${escapeMarkdown(summary.statusFileError)}`);
   return lines.join('\n');
-}
-
-/** Makes a name plain text in markdown and HTML. */
-export function escapeMarkdown(text: string): string {
-  return text.replace(/[\\`*_{}[\]()#+!|~$]/gu, '\\$&').replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replace(/\s+/gu, ' ');
 }

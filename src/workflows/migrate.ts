@@ -10,7 +10,7 @@ import type { PreflightOutcome } from '../activities/types';
 import { type HostSpec, PHASES, type Phase } from '../domain/spec';
 import type { MigrationSummary, Stage } from '../domain/summary';
 import { type Held, registerHandlers } from './handlers';
-import { inspectActivities } from './activities';
+import { inspectActivities, tableActivities } from './activities';
 import type { MigrationInput } from './messages';
 import { Mirror } from './mirror';
 import { Phases } from './phases';
@@ -110,19 +110,54 @@ class Migration {
     this.state.enter('preflight', now());
     const { known } = await this.preflight();
     if (!known && this.state.refusals.length > 0) await this.refuse();
-    try {
-      const frozen = await inspectActivities.freezeInventory.executeWithOptions(
+    if (this.state.spec.takeOver !== undefined) await this.attachTakenOver(known);
+    const frozen = await this.orFail(() =>
+      inspectActivities.freezeInventory.executeWithOptions(
         { summary: 'freeze the inventory on the hosts', taskQueue: this.state.spec.taskQueue },
         [{ spec: this.state.spec }],
-      );
-      this.state.frozen = true;
-      Object.assign(this.state, { replicas: frozen.replicas, tables: frozen.tables, perHost: { ...frozen.perHost }, counts: frozen.counts });
-      if (frozen.resumed) this.state.decide("went on from what the hosts' own tables say", undefined, now());
+      ),
+    );
+    this.state.frozen = true;
+    Object.assign(this.state, { replicas: frozen.replicas, tables: frozen.tables, perHost: { ...frozen.perHost }, counts: frozen.counts });
+    if (frozen.resumed) this.state.decide("went on from what the hosts' own tables say", undefined, now());
+    if (this.state.spec.takeOver !== undefined) await this.judgeTakenOver();
+  }
+
+  /** An activity without which nothing can begin: when it fails, the migration has failed. */
+  private async orFail<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
     } catch (error) {
       const { code, message } = failureOf(error);
       this.state.fail({ host: '', database: '', table: '' }, code, message);
-      await this.fail();
+      return this.fail();
     }
+  }
+
+  /** What the status file names is attached to be read, and looked at once more before anything is held. */
+  private async attachTakenOver(known: boolean): Promise<void> {
+    const { spec } = this.state;
+    const taken = await this.orFail(() =>
+      tableActivities.attachTakenOver.executeWithOptions({ summary: `attach what ${spec.takeOver?.file ?? ''} names`, taskQueue: spec.taskQueue }, [
+        { spec },
+      ]),
+    );
+    if (taken.attached > 0) await this.preflight();
+    this.state.refusals = [...taken.refusals, ...(known ? [] : this.state.refusals)];
+    if (this.state.refusals.length > 0) await this.refuse(taken.attached);
+  }
+
+  /** Saves the manifests of what the status file names, and goes on from what it was found to be. */
+  private async judgeTakenOver(): Promise<void> {
+    const { spec } = this.state;
+    const judged = await this.orFail(() =>
+      tableActivities.judgeTakenOver.executeWithOptions(
+        { summary: `save the manifests of what ${spec.takeOver?.file ?? ''} names, and judge it`, taskQueue: spec.taskQueue },
+        [{ spec }],
+      ),
+    );
+    this.state.counts = judged.counts;
+    for (const words of judged.words) this.state.decide(words, undefined, now());
   }
 
   private async preflight(page?: { offset: number; limit: number }): Promise<PreflightOutcome> {
@@ -137,7 +172,7 @@ class Migration {
     return outcome;
   }
 
-  private async refuse(): Promise<never> {
+  private async refuse(attached = 0): Promise<never> {
     const list = this.state.refusals.map(({ code, host, db, table, message, fix }) => {
       const what = [host, db === undefined ? '' : `${db}.${table ?? ''}`].filter((word) => word !== '').join(' ');
       return `- ${code} ${what}: ${message}\n  ${fix}`;
@@ -145,7 +180,8 @@ class Migration {
     this.state.outcome = 'failed';
     this.state.leave(now());
     await this.close();
-    throw ApplicationFailure.nonRetryable(`preflight refuses, nothing was changed:\n${list.join('\n')}`, 'PREFLIGHT_REFUSED', this.state.refusals);
+    const changed = attached === 0 ? 'nothing was changed' : `${attached} tables were attached to be read, and nothing else was changed`;
+    throw ApplicationFailure.nonRetryable(`preflight refuses, ${changed}:\n${list.join('\n')}`, 'PREFLIGHT_REFUSED', this.state.refusals);
   }
 
   /** The phases, from the one the run is at. True when something failed. */

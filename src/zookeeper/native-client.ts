@@ -10,6 +10,8 @@ export interface NativeStat {
   numChildren: number;
   ephemeralOwner: string;
   dataLength: number;
+  /** Milliseconds since 1970, as a date or a number. */
+  ctime: Date | number;
 }
 
 /**

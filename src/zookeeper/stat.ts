@@ -16,6 +16,8 @@ export interface ZnodeStat {
   ephemeralOwner: string;
   /** Bytes. */
   dataLength: number;
+  /** When the node was made, by the clock of ZooKeeper: milliseconds since 1970. */
+  createdMs: number;
 }
 
 /** The JSON-safe part of the binding's stat. */
@@ -29,5 +31,6 @@ export function toStat(stat: NativeStat): ZnodeStat {
     numChildren: stat.numChildren,
     ephemeralOwner: stat.ephemeralOwner,
     dataLength: stat.dataLength,
+    createdMs: Number(stat.ctime),
   };
 }

@@ -237,7 +237,7 @@ describe('preflight refuses what the engine shows', function () {
       ['a path in an ensemble that the spec does not name', 'AUXILIARY_UNKNOWN', { zookeeper_name: 'zk2' }],
     ] as const) {
       it(what, async () => {
-        const codes = await through(async (statement) => (lists.test(statement.text) ? editRows(statement, (row) => Object.assign(row, row['table'] === 'plain' ? change : {})) : undefined), 'plain');
+        const codes = await through(async (statement) => (statement.text.includes('FROM system.replicas WHERE database != ') ? editRows(statement, (row) => Object.assign(row, row['table'] === 'plain' ? change : {})) : undefined), 'plain');
         assert.ok(codes.includes(code), codes.join(' '));
       });
     }

@@ -188,6 +188,12 @@ describe('writing the status file', function () {
     assert.deepEqual(await readdir(folder), ['file']);
   });
 
+  it('fails below a file system that lets no folder be made, and comes back', async function () {
+    if (process.platform !== 'linux') this.skip();
+    await assert.rejects(writeStatusFile('/proc/no such folder/a/status.yaml', 'x'), (error: NodeJS.ErrnoException) => error.code === 'ENOENT');
+    await assert.rejects(writeStatusFile('/proc/1/no such folder/status.yaml', 'x'), (error: NodeJS.ErrnoException) => error.code === 'ENOENT');
+  });
+
   it('when there is room for a part of it only, it fails, and what was there before is still there', async () => {
     const file = join(folder, 'status.yaml');
     await writeStatusFile(file, 'whole\n');
