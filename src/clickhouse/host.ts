@@ -66,7 +66,7 @@ export class ClickHouseHost {
   /** Rows of a statement that takes no FORMAT, as `CHECK GRANT`: the format goes beside it. */
   async ask<T>(query: string, options: StatementOptions): Promise<T[]> {
     return this.guarded(options, async (signal) => {
-      const { stream } = await this.client.exec({ query, abort_signal: signal, ...common(options, { default_format: 'JSON' } as ClickHouseSettings) });
+      const { stream } = await this.client.exec({ query, abort_signal: signal, ...common(options, { default_format: 'JSON' }) });
       const chunks: Buffer[] = [];
       for await (const chunk of stream) chunks.push(chunk as Buffer);
       return parseRows<T>(Buffer.concat(chunks).toString());
