@@ -24,7 +24,13 @@ export function detailsText(summary: MigrationSummary): string {
   return lines.join('\n');
 }
 
-/** Makes a name plain text in markdown and HTML. */
+/** Makes a name plain text in markdown and HTML, on one line. What cannot be seen, or turns the direction of the text, is shown as an escape. */
 export function escapeMarkdown(text: string): string {
-  return text.replace(/[\\`*_{}[\]()#+!|~$]/gu, '\\$&').replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replace(/\s+/gu, ' ');
+  return text
+    .replace(/\s+/gu, ' ')
+    .replace(/[\p{Cc}\p{Cf}\p{Cs}]/gu, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`)
+    .replace(/[\\`*_{}[\]()#+!|~$]/gu, '\\$&')
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;');
 }
