@@ -14,7 +14,7 @@ const FOR_STORE = ['CREATE DATABASE', 'CREATE TABLE', 'DROP TABLE', 'INSERT', 'S
 /** DETACH needs DROP TABLE, ATTACH needs CREATE TABLE, and ATTACH PART, which repairs, needs INSERT. */
 const FOR_TABLES = ['SYSTEM MERGES', 'DROP TABLE', 'CREATE TABLE', 'SYSTEM RESTORE REPLICA', 'SYSTEM SYNC REPLICA', 'INSERT'] as const;
 
-/** ClickHouse's own name for the user, and what it lacks: each grant is what follows GRANT, without the TO. */
+/** The user of the spec, and what it lacks: each grant is what follows GRANT, without the TO. */
 export interface MissingGrants {
   readonly user: string;
   readonly grants: readonly string[];
@@ -43,8 +43,7 @@ export function neededGrants(host: HostSpec, replicas: readonly ListedReplica[])
  * @throws MigrationError when the server does not answer
  */
 export async function missingGrants(server: ClickHouseHost, needed: readonly string[]): Promise<MissingGrants> {
-  const [row] = await server.select<{ user: string }>('SELECT currentUser() AS user', { doing: 'asking who it is', timeoutMs: 10_000 });
-  const user = row?.user ?? server.target.user;
+  const { user } = server.target;
   try {
     if (await granted(server, needed.join(', '))) return { user, grants: [], checked: true };
     const grants: string[] = [];

@@ -50,26 +50,15 @@ export class ClickHouseHost {
 
   /** Rows of a SELECT as objects; UInt64 and wider come as strings. */
   async select<T>(query: string, options: StatementOptions): Promise<T[]> {
-    return this.guarded(options, async (signal) => {
-      const result = await this.client.query({
-        query,
-        format: 'JSON',
-        abort_signal: signal,
-        ...common(options, { output_format_json_quote_64bit_integers: 1 }),
-      });
-      const text = await result.text();
-      if (text.length > LARGEST_ANSWER_BYTES) throw new Error(`an answer of ${text.length} bytes`);
-      return parseRows<T>(text);
-    });
+    return this.ask(`${query}\nFORMAT JSON`, options);
   }
 
   /** Rows of a statement that takes no FORMAT, as `CHECK GRANT`: the format goes beside it. */
   async ask<T>(query: string, options: StatementOptions): Promise<T[]> {
     return this.guarded(options, async (signal) => {
-      const { stream } = await this.client.exec({ query, abort_signal: signal, ...common(options, { default_format: 'JSON' }) });
-      const chunks: Buffer[] = [];
-      for await (const chunk of stream) chunks.push(chunk as Buffer);
-      return parseRows<T>(Buffer.concat(chunks).toString());
+      const settings: ClickHouseSettings = { default_format: 'JSON', output_format_json_quote_64bit_integers: 1 };
+      const { stream } = await this.client.exec({ query, abort_signal: signal, ...common(options, settings) });
+      return parseRows<T>(await wholeAnswer(stream));
     });
   }
 
@@ -116,6 +105,18 @@ export class ClickHouseHost {
       clearTimeout(timer);
     }
   }
+}
+
+/** The answer's text; one that does not end is cut off before it fills the memory. */
+async function wholeAnswer(stream: AsyncIterable<unknown>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of stream) {
+    chunks.push(chunk as Buffer);
+    bytes += (chunk as Buffer).length;
+    if (bytes > LARGEST_ANSWER_BYTES) throw new Error(`an answer of more than ${LARGEST_ANSWER_BYTES} bytes`);
+  }
+  return Buffer.concat(chunks).toString();
 }
 
 function common(

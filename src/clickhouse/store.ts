@@ -231,11 +231,16 @@ export async function takeManifest(
   return { take, parts: Number(rows[0]?.n_parts ?? 0), rows: Number(rows[0]?.n_rows ?? 0) };
 }
 
-/** Adds an event of a migration: `claimed`, `sealed`, `released`, `restart`. */
+/**
+ * Adds an event of a migration: `claimed`, `sealed`, `released`, `restart`. Their order is what counts, and the server's clock may be set
+ * back between two of them: an event is never earlier than the one before it.
+ */
 export async function addEvent(host: ClickHouseHost, migration: string, kind: string, data: object): Promise<void> {
-  await host.insert(`${STORE_DATABASE}.events`, [{ migration, kind, data: JSON.stringify(data) }], {
-    doing: `noting the event ${kind}`,
-  });
+  await host.run(
+    `INSERT INTO ${STORE_DATABASE}.events (migration, at, kind, data)
+     SELECT {migration:String}, greatest(now64(6), (SELECT max(at) FROM ${STORE_DATABASE}.events) + toIntervalMicrosecond(1)), {kind:String}, {data:String}`,
+    { params: { migration, kind, data: JSON.stringify(data) }, doing: `noting the event ${kind}` },
+  );
 }
 
 export async function readEvents(

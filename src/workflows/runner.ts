@@ -204,6 +204,8 @@ export function failureOf(error: unknown): { code: FailureType; message: string 
 }
 
 const LONGEST_ID = 240;
+/** Half of a character beyond the basic plane, left by a cut: no string of Temporal's may hold it. */
+const HALF_CHARACTER = /\p{Cs}$/u;
 
 /** Options that make an activity tell its host and table in the Web UI, by its id and its summary. */
 export function named(
@@ -213,6 +215,6 @@ export function named(
 ): ActivityOptions {
   const table = `${replica.database}.${replica.table}`;
   const label = `${what} ${replica.host === undefined ? '' : `${replica.host} `}${table}`.replace(/\s+/gu, ' ');
-  const id = label.length > LONGEST_ID ? `${label.slice(0, LONGEST_ID)}… ${fnv1a64(label)}` : label;
+  const id = label.length > LONGEST_ID ? `${label.slice(0, LONGEST_ID).replace(HALF_CHARACTER, '')}… ${fnv1a64(label)}` : label;
   return { summary: id, activityId: `${id} ${fnv1a64(JSON.stringify([what, replica.host, replica.database, replica.table, replica.key]))}`, taskQueue };
 }

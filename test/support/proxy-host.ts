@@ -10,8 +10,9 @@ export interface ProxiedStatement {
   readonly response: ServerResponse;
 }
 
-/** What becomes of a statement: nothing returned, it passes; text, the answer is that; 'taken', the script answered by itself. */
-export type ProxyScript = (statement: ProxiedStatement) => Promise<string | 'taken' | undefined> | 'taken' | undefined;
+/** What becomes of a statement: nothing returned, it passes; text, the answer is that; {@link TAKEN}, the script answered by itself. */
+export type ProxyScript = (statement: ProxiedStatement) => Promise<string | typeof TAKEN | undefined> | typeof TAKEN | undefined;
+export const TAKEN = Symbol('answered by the script');
 
 /**
  * Stands before a real host and passes every statement on, but for what its script answers otherwise: for what the engine cannot be made to
@@ -56,7 +57,7 @@ export class ProxyHost {
       return answer;
     };
     const changed = await this.script({ text: `${inUrl}\n${body.toString()}`.trim(), real, response });
-    if (changed === 'taken') return;
+    if (changed === TAKEN) return;
     const { status, text, headers } = changed === undefined ? await real() : { status: 200, text: changed, headers: {} };
     response.writeHead(status, headers);
     response.end(text);

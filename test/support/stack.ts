@@ -102,6 +102,11 @@ export class Ground {
     return new Ground(up, hosts, word, first.zkRoot);
   }
 
+  /** All hosts of a stack of the test's own. */
+  static over(up: StackDescription, word: string): Ground {
+    return new Ground(up, up.hosts, word, up.hosts[0]?.zkRoot ?? '');
+  }
+
   get firstHost(): StackDescription['hosts'][number] {
     const [first] = this.hosts;
     if (first === undefined) throw new Error('no host');

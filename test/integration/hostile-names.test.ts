@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { parse } from 'yaml';
+
+import { Connections } from '../../src/activities/deps';
+import { neededGrants } from '../../src/activities/grants';
+import type { ListedReplica } from '../../src/activities/inspect';
+import { inspect } from '../../src/activities/preflight';
+import { quoteIdentifier, quoteString, quoteTable } from '../../src/clickhouse/sql';
+import { loadSpec } from '../../src/config/load-spec';
+import { stackDown, stackUp } from '../../src/dev/stack';
+import type { HostSpec } from '../../src/domain/spec';
+import { planned } from '../support/findings';
+import { ProxyHost } from '../support/proxy-host';
+import { Ground, run, type SpecDocument } from '../support/stack';
+
+const SCRIPT = '<script>alert(1)</script>';
+const DATABASES = ['it\'s `a` \\ "database"\nof {x} 100%25..', 'база 表'];
+
+/** Names and, where ZooKeeper takes them, paths: a path may hold neither control characters nor what is beyond the basic plane. */
+const TABLES: readonly (readonly [name: string, path: string])[] = [
+  ['`; DROP TABLE system.one; --', "/clickhouse/it's `a` \\ \"path\"/`; DROP TABLE x; --"],
+  ["'); SELECT 1 --", "/clickhouse/it's/'); SELECT 1 --"],
+  ['..', '/clickhouse/hostile/dots'],
+  ['../../etc/passwd', '/clickhouse/hostile/..etc..passwd'],
+  ['%2e%2e%2f%00', '/clickhouse/hostile/%2e%2e%2f%00'],
+  ['{x} {database} {uuid}', '/clickhouse/hostile/braces'],
+  ['tab\tnew\nline\r\u0007', '/clickhouse/hostile/control'],
+  [SCRIPT, `/clickhouse/hostile/${SCRIPT.replace('/', '')}`],
+  ['| a | **b** | [c](javascript:d) |', '/clickhouse/hostile/| a | **b** [c](javascript:d)'],
+  ['\u202eevil\u200b 🦆', '/clickhouse/hostile/duck'],
+  ['таблица 表 é', '/clickhouse/таблица/表 é'],
+  ['- null: ~ # yes', '/clickhouse/hostile/- null: ~ # yes'],
+  ['x'.repeat(140), `/clickhouse/hostile/${'x'.repeat(400)}`],
+];
+
+const REPLICAS = ["r'1 `x` \\ \"y\" %2e", 'реплика 2'];
+
+const HOST = { restart: { strategy: { kind: 'command', command: ['true'] } } } as unknown as HostSpec;
+
+/** Exactly what a run is said to need, and for each of these rights a user that lacks it. */
+const NEEDED = neededGrants(HOST, DATABASES.map((database) => ({ selected: true, replica: { database } }) as unknown as ListedReplica));
+
+/** The embedded host, as every server without `select_from_system_db_requires_grant`, gives this one to every user. */
+const GIVEN_TO_ALL = 'SELECT ON system.*';
+
+describe('hostile names, and a user with no right too many', function () {
+  this.timeout(300_000);
+  let dir: string;
+  let ground: Ground;
+
+  before(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'ch-zk-migrate-hostile-'));
+    const users = [
+      { name: 'mover', password: '', grants: [...NEEDED] },
+      ...NEEDED.map((lacking, i) => ({ name: `lacking_${i}`, password: '', grants: NEEDED.filter((grant) => grant !== lacking) })),
+    ];
+    ground = Ground.over(await stackUp({ dir, hosts: 2, replicas: 2, zkRoot: '/start', users, remember: false }), 'hostile');
+    for (const [i, { url }] of ground.hosts.entries()) {
+      for (const database of DATABASES) await run(url, `CREATE DATABASE ${quoteIdentifier(database)}`);
+      for (const [n, [table, path]] of TABLES.entries()) {
+        const database = DATABASES[n % 2] ?? '';
+        await run(url, `CREATE TABLE ${quoteTable({ database, table })} (x UInt64) ENGINE = ReplicatedMergeTree(${quoteString(path)}, ${quoteString(REPLICAS[i] ?? '')}) ORDER BY x`);
+      }
+    }
+    for (const [n, [table]] of TABLES.entries()) {
+      const name = quoteTable({ database: DATABASES[n % 2] ?? '', table });
+      await run(ground.firstHost.url, `INSERT INTO ${name} SELECT number FROM numbers(${n + 3})`);
+      await run(ground.hosts[1]?.url ?? '', `SYSTEM SYNC REPLICA ${name}`);
+    }
+  });
+
+  after(async () => {
+    await ground.end();
+    await stackDown(dir, { deleteData: true });
+  });
+
+  const as = (user: string) => (document: SpecDocument): void => {
+    document.clickhouse.user = user;
+  };
+
+  it('each right that is missing is refused, with the statement that gives it', async () => {
+    for (const [i, lacking] of NEEDED.entries()) {
+      if (lacking === GIVEN_TO_ALL) continue;
+      const { spec } = await loadSpec(ground.spec(as(`lacking_${i}`)), {});
+      const connections = new Connections({});
+      try {
+        const { refusals } = await inspect(connections, spec);
+        assert.deepEqual(
+          refusals.map(({ code, host, fix }) => [code, host, fix]),
+          ground.hosts.map(({ name }) => ['MISSING_GRANT', name, `GRANT ${lacking} TO \`lacking_${i}\``]),
+          lacking,
+        );
+      } finally {
+        await connections.close();
+      }
+    }
+    const doctor = await ground.cli('doctor', ground.spec(as('lacking_1')));
+    assert.equal(doctor.code, 1, doctor.stdout);
+    assert.ok(doctor.stdout.includes(`GRANT ${NEEDED[1] ?? ''} TO \`lacking_1\``), doctor.stdout);
+  });
+
+  it('the right to read system tables too, where the server does not give it to everybody (a scripted answer)', async () => {
+    const proxy = await ProxyHost.before(ground.firstHost.url, async ({ text }) =>
+      text.startsWith('CHECK GRANT') && text.includes(GIVEN_TO_ALL) ? JSON.stringify({ data: [{ result: 0 }], rows: 1 }) : undefined,
+    );
+    const { refusals } = await planned(ground, (document) => {
+      as('mover')(document);
+      document.clickhouse.hosts[0] = { ...document.clickhouse.hosts[0], url: proxy.url };
+    }).finally(() => proxy.close());
+    assert.ok(refusals.some(({ code, host, fix }) => code === 'MISSING_GRANT' && host === ground.firstHost.name && fix === 'GRANT SELECT ON system.* TO `mover`'), JSON.stringify(refusals));
+  });
+
+  it('are migrated by that user, and come back as they were everywhere: SQL, ZooKeeper, YAML, JSON, HTML, text', async () => {
+    const before = await ground.oracle();
+    assert.equal(Object.keys(before).length, 2 * TABLES.length);
+    assert.deepEqual((await planned(ground, as('mover'))).refusals, []);
+    const text = await ground.cli('plan', ground.spec(as('mover')));
+    // eslint-disable-next-line no-control-regex -- these are what must not reach a terminal
+    assert.doesNotMatch(text.stdout, /[\u0000-\u0009\u000b-\u001f\u007f]/u);
+
+    ground.worker();
+    const started = await ground.cli('start', ground.spec(as('mover')), '--execute', '--watch', '--json');
+    assert.equal(started.code, 0, `${started.stdout}\n${started.stderr}`);
+    assert.deepEqual(await ground.oracle(), before);
+
+    const names = (entries: readonly { host: string; db: string; table: string; zk_path: string; replica: string; status: string }[]): string[] =>
+      entries.map(({ host, db, table, zk_path, replica, status }) => JSON.stringify([host, db, table, zk_path, replica, status])).sort();
+    const expected = ground.hosts
+      .flatMap(({ name }, i) => TABLES.map(([table, path], n) => JSON.stringify([name, DATABASES[n % 2], table, path, REPLICAS[i], 'RESTORED'])))
+      .sort();
+    assert.deepEqual(names(parse(readFileSync(ground.statusFile, 'utf8')) as never), expected);
+    const { replicas } = await ground.json<{ replicas: never }>('status', ground.id, '--tables');
+    assert.deepEqual(names(replicas), expected);
+
+    const html = await ground.cli('report', ground.id, '--output', join(ground.dir, 'report.html'));
+    assert.equal(html.code, 0, html.stderr);
+    const page = readFileSync(join(ground.dir, 'report.html'), 'utf8');
+    assert.doesNotMatch(page, /<script|\u202e|\u200b/u);
+    assert.ok(page.includes('&lt;script&gt;alert(1)&lt;/script&gt;') && page.includes('таблица 表 é'));
+  });
+});

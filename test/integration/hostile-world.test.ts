@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { quoteTable } from '../../src/clickhouse/sql';
+import { planned } from '../support/findings';
+import { ProxyHost, TAKEN } from '../support/proxy-host';
+import { Ground, run, type SpecDocument } from '../support/stack';
+
+describe('a hostile world', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+
+  beforeEach(async () => {
+    ground = await Ground.on('world');
+    for (const { url } of ground.hosts) await run(url, `CREATE DATABASE \`${ground.database}\``);
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  async function create(table: string, path: string): Promise<void> {
+    const name = quoteTable({ database: ground.database, table });
+    for (const { url, replica } of ground.hosts) {
+      await run(url, `CREATE TABLE ${name} (p UInt8, x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/${ground.id}/${path}', '${replica}') PARTITION BY p ORDER BY x`);
+    }
+    await run(ground.firstHost.url, `INSERT INTO ${name} SELECT number % 3, number FROM numbers(50)`);
+    await onBoth(`SYSTEM SYNC REPLICA ${name}`);
+  }
+
+  async function onBoth(...statements: string[]): Promise<void> {
+    for (const { url } of ground.hosts) await run(url, ...statements);
+  }
+
+  const inPlace = (document: SpecDocument): void => {
+    delete document.zookeeper['after'];
+    document.tables = { include: [`${ground.database}.*`] };
+  };
+
+  it('tables that became others between the preflight and the run, by path, by uuid, or are gone, are left alone and named; the rest is migrated', async () => {
+    for (const table of ['moved', 'again', 'gone', 'same']) await create(table, table);
+    ground.worker();
+    const gated = ground.spec((document) => {
+      inPlace(document);
+      Object.assign(document, { pauseBefore: ['detach'], onFailure: 'continue' });
+    });
+    assert.equal((await ground.cli('start', gated, '--execute', '--watch', '--json')).code, 4);
+    for (const table of ['moved', 'again', 'gone']) await onBoth(`DROP TABLE ${quoteTable({ database: ground.database, table })} SYNC`);
+    await create('moved', 'elsewhere');
+    await create('again', 'again');
+    const before = await ground.oracle();
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'detach');
+    const failed = await ground.until(({ outcome }) => outcome === 'failed', 'the failure');
+    const seen = [...new Set(failed.failures.map(({ table, code }) => `${table} ${code}`))].sort();
+    assert.deepEqual(seen, ['again TABLE_CHANGED', 'gone MANIFEST_MISSING', 'moved TABLE_CHANGED']);
+    assert.equal(failed.failures.length, 6);
+    assert.equal(failed.counts.RESTORED, 2);
+    assert.deepEqual(ground.statements(marks, /^\s*(?:DETACH|ATTACH|SYSTEM|DROP|ALTER) .*(?:moved|again|gone)/u), []);
+    assert.deepEqual(await ground.oracle(), before);
+    const skipped = await ground.cli('retry', ground.id, ...['moved', 'again', 'gone'].flatMap((table) => ['--skip', `${ground.database}.${table}`]), '--watch', '--json');
+    assert.equal(skipped.code, 0, skipped.stdout + skipped.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it("answers cut in half after the statement was done, with the worker's clock an hour behind and the command line's an hour ahead", async () => {
+    await create('one', 'one');
+    await create('two', 'two');
+    const before = await ground.oracle();
+    const kinds = ['INSERT INTO _ch_zk_migrate.manifests', 'INSERT INTO _ch_zk_migrate.statuses', 'DETACH TABLE', 'ATTACH TABLE', 'SYSTEM RESTORE REPLICA', 'FROM system.parts WHERE active AND'];
+    const cut = new Set<string>();
+    const proxy = await ProxyHost.before(ground.firstHost.url, async ({ text, real, response }) => {
+      const kind = kinds.find((each) => text.startsWith(each) || (each.startsWith('FROM') && text.includes(each) && text.includes('manifests')));
+      if (kind === undefined || cut.has(kind)) return undefined;
+      cut.add(kind);
+      const answer = await real();
+      response.writeHead(200, { 'content-length': String(answer.text.length + 100) });
+      response.write(answer.text.slice(0, answer.text.length / 2));
+      setTimeout(() => response.destroy(), 20);
+      return TAKEN;
+    });
+    try {
+      const shifted = (hours: number): string => {
+        const file = join(ground.dir, `shift${hours}.js`);
+        writeFileSync(file, `const real = Date; const by = ${hours} * 3_600_000;
+          globalThis.Date = class extends real { constructor(...of) { of.length === 0 ? super(real.now() + by) : super(...of); } static now() { return real.now() + by; } };`);
+        return `--require ${file}`;
+      };
+      process.env['NODE_OPTIONS'] = shifted(-1);
+      ground.worker();
+      process.env['NODE_OPTIONS'] = shifted(1);
+      const spec = ground.spec((document) => {
+        inPlace(document);
+        document.clickhouse.hosts[0] = { ...document.clickhouse.hosts[0], url: proxy.url };
+      });
+      const done = await ground.cli('start', spec, '--execute', '--watch', '--json');
+      assert.equal(done.code, 0, done.stdout + done.stderr);
+      const { counts, updated } = await ground.status() as unknown as { counts: Record<string, number>; updated: string };
+      assert.equal(counts['RESTORED'], 4);
+      assert.ok(Math.abs(Date.parse(updated) - Date.now()) < 600_000, `${updated} is by a clock that is off`);
+    } finally {
+      delete process.env['NODE_OPTIONS'];
+      await proxy.close();
+    }
+    assert.deepEqual([...cut].sort(), [...kinds].sort());
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('a server whose clock was set back an hour between two events: what is held stays held', async () => {
+    await create('one', 'one');
+    ground.worker();
+    const gated = ground.spec((document) => {
+      inPlace(document);
+      document['pauseBefore'] = ['detach'];
+    });
+    assert.equal((await ground.cli('start', gated, '--execute', '--watch', '--json')).code, 4);
+    assert.equal((await ground.cli('abort', ground.id, '--watch', '--json')).code, 0);
+    // That abort was noted while the clock was ahead.
+    await onBoth(`INSERT INTO _ch_zk_migrate.events (migration, at, kind, data) VALUES ('${ground.id}', now64(6) + toIntervalHour(1), 'released', '{"why":"aborted"}')`);
+    assert.equal((await ground.cli('start', gated, '--execute', '--watch', '--json')).code, 4);
+    const other = await planned(ground, (document) => {
+      inPlace(document);
+      document.id = `${ground.id}-other`;
+    });
+    assert.deepEqual([...new Set(other.refusals.map(({ code }) => code))], ['HELD']);
+    assert.equal((await ground.cli('abort', ground.id, '--watch', '--json')).code, 0);
+  });
+
+  it('an answer of 100 MB is read, and one without an end is cut off and refused', async () => {
+    await create('one', 'one');
+    const lists = 'FROM system.replicas WHERE database != ';
+    const space = ' '.repeat(1 << 20);
+    let megabytes = 0;
+    const proxy = await ProxyHost.before(ground.firstHost.url, async ({ text, real, response }) => {
+      if (!text.includes(lists)) return undefined;
+      const answer = await real();
+      response.writeHead(200, {});
+      for (let sent = 0; sent < megabytes && !response.destroyed; sent += 1) {
+        if (!response.write(space)) await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+      }
+      response.end(answer.text);
+      return TAKEN;
+    });
+    const through = (document: SpecDocument): void => {
+      inPlace(document);
+      document.clickhouse.hosts[0] = { ...document.clickhouse.hosts[0], url: proxy.url };
+    };
+    try {
+      megabytes = 100;
+      assert.deepEqual((await planned(ground, through)).refusals, []);
+      megabytes = 10_000;
+      const { refusals } = await planned(ground, through);
+      assert.ok(refusals.some(({ code, host, message }) => code === 'HOST_UNREACHABLE' && host === ground.firstHost.name && message.includes('an answer of more than')), JSON.stringify(refusals));
+    } finally {
+      await proxy.close();
+    }
+  });
+});

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+
+import { escapeMarkdown } from '../../src/domain/markdown';
+import { detailsText } from '../../src/workflows/details';
+import { named } from '../../src/workflows/runner';
+import { summary } from '../report/summaries';
+
+const HOSTILE = ['<img src=x onerror=alert(1)>', '| a | b |', '**bold** _it_ `code`', '[link](javascript:alert(1))', '![i](x)', '# head\n- item', '\u202eevil\u200b', 'bell\u0007', '&lt;', '\\', '~~x~~', '$x$', '{x}'];
+
+describe('text for the Web UI', () => {
+  for (const name of HOSTILE) {
+    it(`leaves no name that means anything to it: ${JSON.stringify(name)}`, () => {
+      const text = escapeMarkdown(name);
+      assert.doesNotMatch(text, /[<>\n\r\p{Cc}\p{Cf}]/u);
+      // Every character that markdown knows is escaped, and nothing else is.
+      assert.doesNotMatch(text.replace(/\\[\\`*_{}[\]()#+!|~$]/gu, ''), /[\\`*_{}[\]()#+!|~$]/u);
+      assert.doesNotMatch(text, /&(?!amp;|lt;|gt;)/u);
+    });
+  }
+
+  it('keeps its tables and lists whole, whatever the names are', () => {
+    const evil = HOSTILE.join(' ');
+    const page = (name: string): string =>
+      detailsText({
+        ...summary({ outcome: 'failed', failuresTotal: 1 }),
+        id: name,
+        failures: [{ host: name, database: name, table: name, phase: 'detach', code: 'UNKNOWN', message: name }],
+        hosts: [{ host: name, done: 1, failed: 1, total: 2 }],
+        waitingFor: { reason: name, gate: null },
+        statusFileError: name,
+      });
+    const shape = (text: string): string[] => text.split('\n').map((line) => line.replaceAll('\\|', '').replace(/[^|]/gu, ''));
+    assert.deepEqual(shape(page(evil)), shape(page('plain')));
+    assert.doesNotMatch(page(evil), /<|>/u);
+  });
+});
+
+describe('activities', () => {
+  it('are named after their table, however long and strange its name is, and no two alike', () => {
+    const long = { host: 'ch-1', database: 'd', table: `${'x'.repeat(228)}🦆🦆🦆🦆${'y'.repeat(300)}` };
+    for (let cut = 0; cut < 4; cut += 1) {
+      const { activityId = '', summary: words = '' } = named('detach', { ...long, database: 'd'.repeat(cut + 1) }, 'q');
+      for (const text of [activityId, words]) {
+        assert.doesNotMatch(text, /\p{Cs}/u);
+        assert.ok(Buffer.byteLength(text) < 400, String(text.length));
+      }
+    }
+    const ids = [['a', 'b.c'], ['a.b', 'c'], ['a b', 'c'], ['a\nb', 'c'], ['a\tb', 'c']].map(([database = '', table = '']) => named('detach', { host: 'h', database, table }, 'q').activityId);
+    assert.equal(new Set(ids).size, ids.length);
+  });
+});
