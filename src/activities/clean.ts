@@ -80,7 +80,7 @@ async function barrier(
   const registered = (await zookeeper.children(`${path}/replicas`)) ?? [];
   const known = new Set([...members.map(({ replica }) => replica.replicaName), ...input.allowMissingReplicas]);
   const stranger = registered.find((name) => !known.has(name));
-  if (stranger !== undefined) {
+  if (stranger !== undefined && input.hostsGone !== true) {
     throw new MigrationError('REPLICA_LIVE', `${path} has a replica "${stranger}" that is on no host of the spec`);
   }
   await Promise.all(

@@ -112,6 +112,8 @@ export interface CleanInput {
    * at the new place, the old nodes go (`clean: after-verify`).
    */
   readonly keep: 'delete' | 'keep' | 'delete-old';
+  /** An abort leaves hosts out that are gone for good: replicas of theirs are no strangers, as long as they are not active. */
+  readonly hostsGone?: boolean;
 }
 
 export interface RestartInput {

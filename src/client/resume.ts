@@ -3,13 +3,13 @@ import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 
 import { eventsAfter, firstEvent } from '../history/runs';
 import { decodeEvent } from '../history/decode';
-import type { MigrationInput, Note, RetryRequest } from '../workflows/messages';
+import type { AbortNote, MigrationInput, RetryRequest } from '../workflows/messages';
 import { WORKFLOW_TYPE } from '../workflows/messages';
 import type { MigrationDescription } from './describe';
 import { ClientError } from './errors';
 import { migrationStartOptions } from './start-options';
 
-export type ResumeChoices = RetryRequest & Note & { readonly mode: 'retry' | 'abort' };
+export type ResumeChoices = RetryRequest & AbortNote & { readonly mode: 'retry' | 'abort' };
 
 /**
  * Starts a new run under the id of a closed migration, that goes on from what the closed one knew; proved work is found proved.
@@ -33,6 +33,7 @@ export async function startResumed(client: Client, closed: MigrationDescription,
 export async function resumeInput(client: Client, closed: MigrationDescription, choices: ResumeChoices): Promise<MigrationInput> {
   const before = await lastInput(client, closed);
   const { approved, decisions, limits, started, phases } = closed.summary;
+  const withoutHosts = choices.mode === 'abort' ? [...new Set([...(closed.summary.withoutHosts ?? []), ...(choices.withoutHosts ?? [])])] : [];
   const skip = [...new Set([...before.skipped, ...(choices.skip ?? [])])];
   return {
     spec: before.input.spec,
@@ -47,6 +48,7 @@ export async function resumeInput(client: Client, closed: MigrationDescription, 
       phases,
       ...(choices.tables === undefined || choices.tables.length === 0 ? {} : { tables: choices.tables }),
       ...(skip.length === 0 ? {} : { skip }),
+      ...(withoutHosts.length === 0 ? {} : { withoutHosts }),
       ...(choices.by === undefined ? {} : { by: choices.by }),
       ...(choices.reason === undefined ? {} : { reason: choices.reason }),
     },

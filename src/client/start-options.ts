@@ -51,6 +51,7 @@ export function initialSummary(input: MigrationInput, previous: MigrationSummary
     decisions: resume?.decisions ?? [],
     approved: resume?.approved ?? [],
     aborting: resume?.mode === 'abort',
+    ...(resume?.withoutHosts === undefined ? {} : { withoutHosts: resume.withoutHosts }),
     limits: resume?.limits ?? spec.parallel,
     statusFile: spec.statusFile,
   };

@@ -80,6 +80,8 @@ export interface MigrationSummary {
   readonly approved: readonly Phase[];
   readonly paused: boolean;
   readonly aborting: boolean;
+  /** Hosts that an abort leaves out, by somebody's word that they are gone for good. */
+  readonly withoutHosts?: readonly string[];
   readonly limits: ParallelSpec;
   /** Activities that run or wait for their turn on a worker. */
   readonly inFlight: number;

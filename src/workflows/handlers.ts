@@ -2,6 +2,7 @@ import { ApplicationFailure, setHandler } from '@temporalio/workflow';
 
 import { PHASES, type ParallelSpec, type Phase } from '../domain/spec';
 import {
+  type AbortNote,
   abortSignal,
   type ApproveNote,
   approveSignal,
@@ -14,7 +15,7 @@ import {
   setLimitUpdate,
   statusQuery,
 } from './messages';
-import type { MigrationState } from './state';
+import { abortWords, type MigrationState } from './state';
 
 /** What a retry asks of a migration that holds after a failure. */
 export interface Held {
@@ -67,9 +68,14 @@ export function registerHandlers(state: MigrationState, held: Held): void {
     (note) => {
       state.aborting = true;
       state.paused = false;
-      state.decide('abort', noteOf(note), now());
+      const without = withoutHostsOf(note, state);
+      state.withoutHosts = [...state.withoutHosts, ...without];
+      state.decide(abortWords(without), noteOf(note), now());
     },
-    { description: 'Stop, and leave no table detached. Payload: none, or {"by": "...", "reason": "..."}' },
+    {
+      description:
+        'Stop, and leave no table detached. Payload: none, or {"by": "...", "reason": "...", "withoutHosts": ["a host that is gone for good"]}',
+    },
   );
   setHandler(setLimitUpdate, (change) => setLimit(state, change, now()), {
     description: 'Change a limit while it runs. Payload: {"key": "parallel.restore", "value": 4}',
@@ -103,6 +109,13 @@ function noteOf(value: unknown): Note | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const { by, reason } = value as Record<string, unknown>;
   return { ...(typeof by === 'string' ? { by } : {}), ...(typeof reason === 'string' ? { reason } : {}) };
+}
+
+/** The hosts of the spec that an abort is told to leave out, and that are not left out yet. */
+function withoutHostsOf(value: unknown, state: MigrationState): string[] {
+  const named: unknown = (value as AbortNote | null | undefined)?.withoutHosts;
+  const names = Array.isArray(named) ? named : [];
+  return state.reachable.hosts.map(({ name }) => name).filter((name) => names.includes(name));
 }
 
 function reasonOf(value: unknown): string | undefined {

@@ -23,6 +23,11 @@ export interface ApproveNote extends Note {
   readonly phase: Phase;
 }
 
+export interface AbortNote extends Note {
+  /** Hosts that are gone for good: their tables are left out. */
+  readonly withoutHosts?: readonly string[];
+}
+
 export interface SetLimit extends Note {
   /** For example `parallel.restore`. */
   readonly key: string;
@@ -42,8 +47,8 @@ export const pauseSignal = defineSignal<[Note?]>('pause');
 export const resumeSignal = defineSignal<[Note?]>('resume');
 /** Lets one gate through, now or when it is reached. Payload: the phase's name, or an {@link ApproveNote}. */
 export const approveSignal = defineSignal<[Phase | ApproveNote]>('approve');
-/** Stops, and leaves no table detached. Payload: nothing, or a {@link Note}. */
-export const abortSignal = defineSignal<[Note?]>('abort');
+/** Stops, and leaves no table detached. Payload: nothing, or an {@link AbortNote}. */
+export const abortSignal = defineSignal<[AbortNote?]>('abort');
 /** Changes a limit while it runs. */
 export const setLimitUpdate = defineUpdate<ParallelSpec, [SetLimit]>('set');
 /** Tries again what failed, while the migration holds after a failure (`holdOnFailure`). */
@@ -74,6 +79,7 @@ export interface CarriedState {
   readonly paused: boolean;
   readonly pauseReason?: string;
   readonly aborting: boolean;
+  readonly withoutHosts?: readonly string[];
   readonly limits: ParallelSpec;
   readonly skip: readonly string[];
   /** Globs: only these are worked on; empty means all. */
@@ -100,6 +106,7 @@ export interface MigrationInput {
     readonly phases: readonly PhaseTimes[];
     readonly tables?: readonly string[];
     readonly skip?: readonly string[];
+    readonly withoutHosts?: readonly string[];
     readonly by?: string;
     readonly reason?: string;
   };

@@ -4,13 +4,16 @@ import {
   CancellationScope,
   condition,
   continueAsNew,
+  isCancellation,
 } from '@temporalio/workflow';
 
 import type { PreflightOutcome } from '../activities/types';
 import { type HostSpec, PHASES, type Phase } from '../domain/spec';
-import type { MigrationSummary, Stage } from '../domain/summary';
+import type { StatusCounts } from '../domain/status';
+import type { Finding, MigrationSummary, Stage } from '../domain/summary';
 import { type Held, registerHandlers } from './handlers';
 import { inspectActivities, tableActivities } from './activities';
+import { HostScopes, inScopes } from './host-scopes';
 import type { MigrationInput } from './messages';
 import { Mirror } from './mirror';
 import { Phases } from './phases';
@@ -52,6 +55,8 @@ class Migration {
   private readonly state: MigrationState;
   private readonly held: Held = { holding: false, request: undefined };
   private readonly mirror: Mirror;
+  private readonly scopes = new HostScopes();
+  private readonly inspect = inScopes(inspectActivities, this.scopes);
   private runner: Runner;
   private phases: Phases;
   private hostsDone: string[] = [];
@@ -63,26 +68,50 @@ class Migration {
     registerHandlers(this.state, this.held);
     this.from = input.carried?.stage ?? 'detach';
     this.mirror = new Mirror(this.state);
-    this.runner = new Runner(this.state);
-    this.phases = new Phases(this.state, this.runner);
+    this.runner = new Runner(this.state, this.scopes);
+    this.phases = new Phases(this.state, this.runner, this.scopes);
   }
 
   async run(): Promise<MigrationSummary> {
     this.abortOnCancellation();
+    void this.giveUpHosts();
     this.mirror.start();
     if (!this.input.execute) return this.dryRun();
     if (this.input.carried === undefined) await this.begin();
     let after = this.input.carried?.after;
     this.hostsDone = [...(this.input.carried?.hostsDone ?? [])];
     for (;;) {
-      const failed = this.state.aborting ? await this.abort(after) : await this.migrate(after);
+      const without = this.state.withoutHosts.length;
+      const failed = await this.attempt(after);
       after = undefined;
-      if (this.state.aborting && this.state.outcome !== 'aborted') continue;
+      const fewer = this.state.withoutHosts.length > without;
+      if (fewer || (this.state.aborting && this.state.outcome !== 'aborted')) continue;
       if (!failed) return this.end();
       if (!(await this.hold())) break;
       this.hostsDone = [];
     }
     return this.fail();
+  }
+
+  /** True when something failed. What a host that is left out was needed for breaks off, and is begun again without it. */
+  private async attempt(after: string | undefined): Promise<boolean> {
+    const without = this.state.withoutHosts.length;
+    try {
+      return this.state.aborting ? await this.abort(after) : await this.migrate(after);
+    } catch (error) {
+      if (!isCancellation(error) || this.state.withoutHosts.length === without) throw error;
+      return false;
+    } finally {
+      await this.runner.lanes.drained();
+    }
+  }
+
+  /** Whatever is under way on a host is given up when an abort leaves the host out. */
+  private async giveUpHosts(): Promise<void> {
+    for (let done = 0; ; done = this.state.withoutHosts.length) {
+      await condition(() => this.state.withoutHosts.length > done);
+      for (const host of this.state.withoutHosts.slice(done)) this.scopes.giveUp(host);
+    }
   }
 
   /** Cancelling the workflow (a button of the Web UI) means: stop, and leave no table detached. */
@@ -112,9 +141,9 @@ class Migration {
     if (!known && this.state.refusals.length > 0) await this.refuse();
     if (this.state.spec.takeOver !== undefined) await this.attachTakenOver(known);
     const frozen = await this.orFail(() =>
-      inspectActivities.freezeInventory.executeWithOptions(
+      this.inspect.freezeInventory.executeWithOptions(
         { summary: 'freeze the inventory on the hosts', taskQueue: this.state.spec.taskQueue },
-        [{ spec: this.state.spec }],
+        [{ spec: this.state.reachable }],
       ),
     );
     this.state.frozen = true;
@@ -161,8 +190,8 @@ class Migration {
   }
 
   private async preflight(page?: { offset: number; limit: number }): Promise<PreflightOutcome> {
-    const { spec } = this.state;
-    const outcome = await inspectActivities.preflight.executeWithOptions({ summary: `preflight of ${spec.hosts.length} hosts`, taskQueue: spec.taskQueue }, [
+    const { reachable: spec } = this.state;
+    const outcome = await this.inspect.preflight.executeWithOptions({ summary: `preflight of ${spec.hosts.length} hosts`, taskQueue: spec.taskQueue }, [
       { spec, ...(page === undefined ? {} : { page }) },
     ]);
     Object.assign(this.state, { replicas: outcome.replicas, tables: outcome.tables, perHost: { ...outcome.perHost } });
@@ -290,7 +319,7 @@ class Migration {
     if (this.state.spec.clean !== 'before-restore') {
       await this.abortKept();
     } else if ((await this.phases.located()).some((on) => on === 'after')) {
-      await this.restartForward(this.state.spec.hosts);
+      await this.restartForward(this.state.reachable.hosts);
       await this.pass(() => this.runner.run({ ...this.phases.restore('after'), regardless: true }));
     } else {
       await this.pass(() => this.runner.run(this.phases.finishCleaning()));
@@ -306,7 +335,7 @@ class Migration {
    * old metadata does not know). Those are brought to their end at the new place.
    */
   private async abortKept(): Promise<void> {
-    const { hosts, clean, wave } = this.state.spec;
+    const { hosts, clean, wave } = this.state.reachable;
     const back = await this.phases.returning();
     const ahead = hosts.filter((host) => !back.includes(host));
     this.state.decide(
@@ -346,8 +375,8 @@ class Migration {
   }
 
   private rebuildRunner(): void {
-    this.runner = new Runner(this.state);
-    this.phases = new Phases(this.state, this.runner);
+    this.runner = new Runner(this.state, this.scopes);
+    this.phases = new Phases(this.state, this.runner, this.scopes);
   }
 
   /** Waits for somebody after a failure, where the spec says so. True when it is to be tried again. */
@@ -377,21 +406,23 @@ class Migration {
 
   private async end(): Promise<MigrationSummary> {
     const aborted = this.state.outcome === 'aborted';
+    const without = this.state.withoutHosts.length;
     this.state.enter('finish', now());
     try {
-      const finished = await inspectActivities.finishMigration.executeWithOptions(
+      const finished = await this.inspect.finishMigration.executeWithOptions(
         { summary: 'count what was proved, let go of the replicas', taskQueue: this.state.spec.taskQueue },
         [
           {
             migration: this.state.spec.id,
-            hosts: this.state.spec.hosts.map((host) => hostTarget(host, 'after')),
+            hosts: this.state.reachable.hosts.map((host) => hostTarget(host, 'after')),
             release: aborted ? 'aborted' : 'completed',
             skip: this.state.skip,
           },
         ],
       );
-      this.state.counts = finished.counts;
+      this.state.counts = this.withHostsLeftOut(finished.counts);
       this.state.warnings = [
+        ...this.state.withoutHosts.map((host) => this.leftOutWarning(host)),
         ...this.state.warnings,
         ...finished.leftovers.map(({ host, db, table, parts, names }) => ({
           code: 'LEFT_IN_DETACHED',
@@ -403,6 +434,7 @@ class Migration {
         })),
       ];
     } catch (error) {
+      if (isCancellation(error) && this.state.withoutHosts.length > without) return this.end();
       const { code, message } = failureOf(error);
       this.state.fail({ host: '', database: '', table: '' }, code, message);
       return this.fail();
@@ -410,6 +442,21 @@ class Migration {
     this.state.leave(now());
     this.state.outcome = aborted ? 'aborted' : 'completed';
     return this.close();
+  }
+
+  /** What is on a host that an abort leaves out is left out with it. */
+  private withHostsLeftOut(counts: StatusCounts): StatusCounts {
+    const left = this.state.withoutHosts.reduce((sum, host) => sum + (this.state.perHost[host] ?? 0), 0);
+    return { ...counts, SKIPPED: counts.SKIPPED + left };
+  }
+
+  private leftOutWarning(host: string): Finding {
+    return {
+      code: 'HOST_LEFT_OUT',
+      host,
+      message: 'the abort left it out: its tables may be detached, and it holds them for this migration still',
+      fix: `should it come back: ch-zk-migrate start SPEC --execute, with this id, takes its tables along again`,
+    };
   }
 
   private async close(): Promise<MigrationSummary> {

@@ -2,6 +2,7 @@ import type { RestartInput } from '../activities/types';
 import type { ReplicaEntry, ReplicatedTable } from '../domain/inventory';
 import type { HostSpec } from '../domain/spec';
 import { tableActivities } from './activities';
+import { type HostScopes, inScopes } from './host-scopes';
 import { inFlightFor } from './lanes';
 import { failureOf, named, type Pass, type Runner } from './runner';
 import type { MigrationState } from './state';
@@ -15,7 +16,12 @@ export class Phases {
   constructor(
     private readonly state: MigrationState,
     private readonly runner: Runner,
-  ) {}
+    scopes: HostScopes,
+  ) {
+    this.activities = inScopes(tableActivities, scopes);
+  }
+
+  private readonly activities: typeof tableActivities;
 
   private hostOf(name: string): HostSpec {
     const host = this.state.spec.hosts.find((one) => one.name === name);
@@ -129,7 +135,7 @@ export class Phases {
 
   private async runRestart(host: HostSpec, name: string, input: RestartInput): Promise<boolean> {
     try {
-      await tableActivities.restartHost.executeWithOptions(
+      await this.activities.restartHost.executeWithOptions(
         { summary: name, activityId: name, taskQueue: host.taskQueue, heartbeatTimeout: '30s' },
         [input],
       );
@@ -144,8 +150,8 @@ export class Phases {
 
   /** Abort where the old metadata was kept: the hosts that go back to it. */
   async returning(): Promise<readonly HostSpec[]> {
-    const { spec } = this.state;
-    const { back } = await tableActivities.chooseReturn.executeWithOptions(
+    const { reachable: spec } = this.state;
+    const { back } = await this.activities.chooseReturn.executeWithOptions(
       { summary: 'which hosts can go back to their old place', taskQueue: spec.taskQueue },
       [{ hosts: spec.hosts.map((host) => restartInput(spec, host)) }],
     );
@@ -155,8 +161,8 @@ export class Phases {
   /** Where every host keeps its metadata now. */
   async located(): Promise<readonly ('before' | 'after' | 'elsewhere')[]> {
     return Promise.all(
-      this.state.spec.hosts.map(async (host) => {
-        const { on } = await tableActivities.locateHost.executeWithOptions(
+      this.state.reachable.hosts.map(async (host) => {
+        const { on } = await this.activities.locateHost.executeWithOptions(
           { summary: `where ${host.name} keeps its metadata`, taskQueue: host.taskQueue },
           [restartInput(this.state.spec, host)],
         );
@@ -168,7 +174,7 @@ export class Phases {
   private async detachReplicas(table: ReplicatedTable, picked: readonly ReplicaEntry[]): Promise<void> {
     await this.all(table, picked, async (replica) => {
       const host = this.hostOf(replica.host);
-      const outcome = await tableActivities.detachReplica.executeWithOptions(named('detach', replica, host.taskQueue), [
+      const outcome = await this.activities.detachReplica.executeWithOptions(named('detach', replica, host.taskQueue), [
         { migration: this.state.spec.id, host: hostTarget(host, 'before'), replica: frozen(replica), limit: this.state.limits.detach },
       ]);
       this.runner.took(picked, outcome);
@@ -185,24 +191,25 @@ export class Phases {
       allowMissingReplicas: spec.allowMissingReplicas,
       limit: this.state.limits.clean,
       keep,
+      ...(this.state.withoutHosts.length === 0 ? {} : { hostsGone: true }),
     };
     const name = nameOf(table);
     for (let returned = 0; ; returned += 1) {
       try {
-        this.runner.took(table.replicas, await tableActivities.cleanTable.executeWithOptions(named('clean', name, spec.taskQueue), [input]));
+        this.runner.took(table.replicas, await this.activities.cleanTable.executeWithOptions(named('clean', name, spec.taskQueue), [input]));
         return;
       } catch (error) {
         if (failureOf(error).code !== 'REPLICAS_DIFFER' || returned >= RETURNS) throw error;
         this.state.decide(`${name.database}.${name.table} goes back: ${failureOf(error).message}`, undefined, new Date().toISOString());
       }
-      this.runner.took(table.replicas, await tableActivities.returnTable.executeWithOptions(named('return', name, spec.taskQueue), [input]));
+      this.runner.took(table.replicas, await this.activities.returnTable.executeWithOptions(named('return', name, spec.taskQueue), [input]));
       await this.detachReplicas(table, table.replicas);
     }
   }
 
   private async attachReplica(replica: ReplicaEntry, where: 'before' | 'after'): Promise<void> {
     const host = this.hostOf(replica.host);
-    const outcome = await tableActivities.attachReplica.executeWithOptions(named('attach', replica, host.taskQueue), [
+    const outcome = await this.activities.attachReplica.executeWithOptions(named('attach', replica, host.taskQueue), [
       this.attachInput(host, replica, where),
     ]);
     this.runner.took([replica], outcome);
@@ -210,7 +217,7 @@ export class Phases {
 
   private async reattach(replica: ReplicaEntry, where: 'before' | 'after'): Promise<void> {
     const host = this.hostOf(replica.host);
-    const outcome = await tableActivities.reattachReplica.executeWithOptions(named('reattach', replica, host.taskQueue), [
+    const outcome = await this.activities.reattachReplica.executeWithOptions(named('reattach', replica, host.taskQueue), [
       this.attachInput(host, replica, where),
     ]);
     this.runner.took([replica], outcome);
@@ -236,7 +243,7 @@ export class Phases {
     const hosts = this.hostsOf(table, where);
     const zookeeper = zookeeperTarget(spec);
     try {
-      const elected = await tableActivities.electFirst.executeWithOptions(named('elect', nameOf(table), spec.taskQueue), [
+      const elected = await this.activities.electFirst.executeWithOptions(named('elect', nameOf(table), spec.taskQueue), [
         { migration: spec.id, hosts, table, zookeeper },
       ]);
       const first = table.replicas.find(({ host }) => host === elected.first);
@@ -246,7 +253,7 @@ export class Phases {
       const others = table.replicas.filter((replica) => replica !== first);
       await this.all(table, others, (replica) => this.restoreReplica(replica, where, first, false));
     } finally {
-      await tableActivities.startMerges.executeWithOptions(
+      await this.activities.startMerges.executeWithOptions(
         { ...named('start merges', nameOf(table), spec.taskQueue), retry: { maximumAttempts: 5 } },
         [{ hosts, table }],
       );
@@ -261,7 +268,7 @@ export class Phases {
   ): Promise<void> {
     const { spec } = this.state;
     const host = this.hostOf(replica.host);
-    const outcome = await tableActivities.restoreReplica.executeWithOptions(named('restore', replica, host.taskQueue), [
+    const outcome = await this.activities.restoreReplica.executeWithOptions(named('restore', replica, host.taskQueue), [
       {
         migration: spec.id,
         host: hostTarget(host, where),

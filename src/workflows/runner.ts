@@ -13,6 +13,7 @@ import { createTableFilter } from '../config/table-filter';
 import { type FailureType, isFailureType } from '../domain/failure';
 import { fnv1a64, type ReplicaEntry, type ReplicatedTable } from '../domain/inventory';
 import { inspectActivities } from './activities';
+import { type HostScopes, inScopes } from './host-scopes';
 import { Lanes } from './lanes';
 import type { MigrationState } from './state';
 import { hostTarget } from './targets';
@@ -47,10 +48,15 @@ export interface Pass {
  */
 export class Runner {
   readonly lanes = new Lanes();
+  private readonly inspect: typeof inspectActivities;
   private readonly leftOut: (table: { database: string; table: string }) => boolean;
   private readonly leftOutOnPurpose: (table: { database: string; table: string }) => boolean;
 
-  constructor(private readonly state: MigrationState) {
+  constructor(
+    private readonly state: MigrationState,
+    scopes: HostScopes,
+  ) {
+    this.inspect = inScopes(inspectActivities, scopes);
     const matches = (include: readonly string[]) => createTableFilter({ include, exclude: [] });
     const plain = (table: { database: string; table: string }) => ({ host: '', zookeeperPath: '', disks: [], ...table });
     const skip = state.skip.length === 0 ? () => false : matches(state.skip);
@@ -97,9 +103,9 @@ export class Runner {
   }
 
   private async loadPage(pass: Pass, cursor: string | undefined): Promise<Awaited<ReturnType<typeof inspectActivities.loadPage>>> {
-    const { spec } = this.state;
+    const { reachable: spec } = this.state;
     const hosts = spec.hosts.filter(({ name }) => pass.host === undefined || name === pass.host);
-    return inspectActivities.loadPage.executeWithOptions(
+    return this.inspect.loadPage.executeWithOptions(
       { summary: `a page of the inventory for ${this.state.stage}${pass.host === undefined ? '' : ` on ${pass.host}`}`, taskQueue: spec.taskQueue },
       [
         {

@@ -40,6 +40,7 @@ export class MigrationState {
   paused = false;
   pauseReason: string | undefined;
   aborting = false;
+  withoutHosts: string[] = [];
   limits: ParallelSpec;
   skip: string[] = [];
   only: string[] = [];
@@ -64,6 +65,12 @@ export class MigrationState {
 
   get spec(): MigrationInput['spec'] {
     return this.input.spec;
+  }
+
+  /** The spec without the hosts that an abort leaves out. */
+  get reachable(): MigrationInput['spec'] {
+    if (this.withoutHosts.length === 0) return this.spec;
+    return { ...this.spec, hosts: this.spec.hosts.filter(({ name }) => !this.withoutHosts.includes(name)) };
   }
 
   /** Whether a failure keeps what has not started from starting. */
@@ -163,6 +170,7 @@ export class MigrationState {
       approved: this.approved,
       paused: this.paused,
       aborting: this.aborting,
+      ...(this.withoutHosts.length === 0 ? {} : { withoutHosts: this.withoutHosts }),
       limits: this.limits,
       inFlight: this.inFlight,
       statusFile: this.spec.statusFile,
@@ -197,6 +205,7 @@ export class MigrationState {
       paused: this.paused,
       ...(this.pauseReason === undefined ? {} : { pauseReason: this.pauseReason }),
       aborting: this.aborting,
+      ...(this.withoutHosts.length === 0 ? {} : { withoutHosts: this.withoutHosts }),
       limits: this.limits,
       skip: this.skip,
       only: this.only,
@@ -223,6 +232,7 @@ export class MigrationState {
     this.paused = carried.paused;
     this.pauseReason = carried.pauseReason;
     this.aborting = carried.aborting;
+    this.withoutHosts = [...(carried.withoutHosts ?? [])];
     this.limits = carried.limits;
     this.skip = [...carried.skip];
     this.only = [...carried.only];
@@ -240,6 +250,12 @@ export class MigrationState {
     this.skip = [...(resume.skip ?? [])];
     this.only = [...(resume.tables ?? [])];
     this.aborting = resume.mode === 'abort';
-    this.decide(resume.mode === 'abort' ? 'abort' : 'retry', resume, now);
+    this.withoutHosts = [...(resume.withoutHosts ?? [])];
+    this.decide(resume.mode === 'abort' ? abortWords(this.withoutHosts) : 'retry', resume, now);
   }
+}
+
+/** What is recorded of an abort. */
+export function abortWords(withoutHosts: readonly string[]): string {
+  return withoutHosts.length === 0 ? 'abort' : `abort, without ${withoutHosts.join(', ')}`;
 }

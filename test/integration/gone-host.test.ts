@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+
+import { execa } from 'execa';
+
+import { silent } from '../../src/dev/progress';
+import { killPart, startPart } from '../../src/dev/stack';
+import { temporalBinary } from '../../src/dev/temporal-binary';
+import { Ground, someTables, sql, userTables } from '../support/stack';
+
+const TABLES = 5;
+
+describe('an abort, with a host that is gone for good', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+  let before: Record<string, string>;
+
+  beforeEach(async () => {
+    ground = await Ground.on('gone');
+    await ground.seed(someTables(ground.database, 1));
+    before = await ground.oracle();
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  async function atTheGateBefore(phase: string): Promise<{ lost: string }> {
+    ground.worker();
+    const started = await ground.cli('start', ground.spec((document) => (document['pauseBefore'] = [phase])), '--execute', '--watch');
+    assert.equal(started.code, 4, started.stderr);
+    const lost = ground.hosts[1]?.name ?? assert.fail();
+    await killPart(ground.up.dir, lost);
+    return { lost };
+  }
+
+  async function firstHostIsWhole(lost: string, aborted: { code: number; stdout: string; stderr: string }): Promise<void> {
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    const { firstHost: host } = ground;
+    assert.equal((await userTables(host.url)).length, TABLES);
+    assert.deepEqual(await sql(host.url, 'SELECT table FROM system.replicas WHERE is_readonly'), []);
+    for (const [table, seen] of Object.entries(before).filter(([name]) => name.startsWith(`${host.name} `))) {
+      const name = table.slice(`${host.name} ${ground.database}.`.length).replaceAll('\\', '\\\\').replaceAll('`', '\\`');
+      const [row] = await sql<{ n: string; h: string }>(host.url, `SELECT toString(count()) AS n, toString(sum(cityHash64(*))) AS h FROM \`${ground.database}\`.\`${name}\``);
+      assert.equal(`${row?.n ?? ''} rows, ${row?.h ?? ''}`, seen, table);
+    }
+    const status = await ground.json<{ outcome: string; counts: Record<string, number>; warnings: { code: string; host: string }[]; decisions: { what: string }[] }>('status', ground.id);
+    assert.equal(status.outcome, 'aborted');
+    assert.equal(status.counts['DETACHED'], 0);
+    assert.deepEqual(status.warnings.filter(({ code }) => code === 'HOST_LEFT_OUT').map(({ host: name }) => name), [lost]);
+    assert.ok(status.decisions.some(({ what }) => what === `abort, without ${lost}`), JSON.stringify(status.decisions));
+  }
+
+  it('waits for it until it is told to leave it out; then every table of the others is attached and writable', async () => {
+    const { lost } = await atTheGateBefore('clean');
+    await ground.cli('abort', ground.id);
+    await ground.until((status) => (status as unknown as { reasons: string[] }).reasons.some((reason) => reason.includes('HOST_UNREACHABLE')), 'why it waits');
+    const wrong = await ground.cli('abort', ground.id, '--without-host', 'nobody', '--json');
+    assert.equal(wrong.code, 2, wrong.stdout);
+    await firstHostIsWhole(lost, await ground.cli('abort', ground.id, '--without-host', lost, '--watch', '--json'));
+
+    // It was not gone after all: the same migration takes its tables along again.
+    await startPart(ground.up.dir, lost);
+    const again = await ground.cli('start', ground.spec(), '--execute', '--watch', '--json');
+    assert.equal(again.code, 0, again.stdout + again.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('of a migration that was terminated with its nodes deleted restores the tables of the others', async () => {
+    const { lost } = await atTheGateBefore('restart');
+    await execa(await temporalBinary(silent), ['workflow', 'terminate', '--workflow-id', ground.id, '--address', ground.up.temporal.address], { stdin: 'ignore' });
+    await firstHostIsWhole(lost, await ground.cli('abort', ground.id, '--without-host', lost, '--watch', '--json'));
+  });
+});
