@@ -5,7 +5,7 @@ import { plannedStatements } from '../clickhouse/planned-statements';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import { areRemains, isAncestor, refuseShape } from '../domain/guards';
-import { tableOrderKey } from '../domain/inventory';
+import { type MovedReplica, tableOrderKey } from '../domain/inventory';
 import { estimate, type Plan, type PlannedHost, type PlannedTable } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
@@ -16,6 +16,7 @@ import { hostTarget } from '../workflows/targets';
 import { listReplicas, type ListedReplica } from './inspect';
 import { worksHere } from './lost-metadata';
 import { checkMove } from './move-checks';
+import { checkPaths } from './path-checks';
 import { refuseTree } from './path-guard';
 import type { PreflightInput, PreflightOutcome } from './types';
 
@@ -35,7 +36,7 @@ export interface InspectedHost {
 }
 
 /** A replicated table over all hosts of the spec. */
-interface InspectedTable {
+export interface InspectedTable {
   readonly ensemble: EnsembleSpec;
   readonly path: string;
   readonly members: readonly { readonly host: InspectedHost; readonly listed: ListedReplica }[];
@@ -84,13 +85,18 @@ export async function inspect(connections: Connections, spec: MigrationSpec): Pr
     found.refuse('NO_TABLES', { host: '' }, 'no table is selected', 'widen tables.include, or look at tables.exclude, disk and zkPath');
   }
   const counted = new Map<ListedReplica, number | null>();
-  if (zookeeperAnswers && !known) await checkTables(connections, spec, hosts, found, counted);
+  let places: ReadonlyMap<ListedReplica, MovedReplica> = new Map();
+  if (zookeeperAnswers && !known) {
+    const tables = groupTables(hosts, spec, found);
+    await checkTables(connections, spec, tables, found, counted);
+    places = await checkPaths(connections, spec, hosts, tables, found);
+  }
   for (const host of hosts) {
     report({ doing: `looking at ${host.spec.name}` });
     await checkHost(spec, host, found);
     if (!host.known) await checkHeld(spec, host, found);
   }
-  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), counted));
+  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), counted, places));
   return {
     id: spec.id,
     hosts: planned,
@@ -240,11 +246,10 @@ function groupTables(hosts: readonly InspectedHost[], spec: MigrationSpec, found
 async function checkTables(
   connections: Connections,
   spec: MigrationSpec,
-  hosts: readonly InspectedHost[],
+  tables: readonly InspectedTable[],
   found: Findings,
   counted: Map<ListedReplica, number | null>,
 ): Promise<void> {
-  const tables = groupTables(hosts, spec, found);
   const paths = new Map<string, string[]>();
   for (const { ensemble, path } of tables) {
     const key = JSON.stringify(ensemble);
@@ -366,6 +371,7 @@ function planHost(
   host: HostSpec,
   inspected: InspectedHost | undefined,
   counted: ReadonlyMap<ListedReplica, number | null>,
+  places: ReadonlyMap<ListedReplica, MovedReplica>,
 ): PlannedHost {
   const at = (ensemble: EnsembleSpec): string => `${ensemble.connect}${ensemble.root || '/'}`;
   return {
@@ -389,7 +395,12 @@ function planHost(
           parts: replica.parts,
           znodes: counted.get(listed) ?? null,
         };
-        return { ...table, statements: plannedStatements(spec, host, table) };
+        const to = places.get(listed);
+        return {
+          ...table,
+          ...(to === undefined ? {} : { zk_path_after: to.zookeeperPath, replica_after: to.replicaName }),
+          statements: plannedStatements(spec, host, table),
+        };
       }),
   };
 }

@@ -13,7 +13,9 @@ export function plannedStatements(spec: MigrationSpec, host: HostSpec, planned: 
     statements.stopMerges(table),
     statements.detach(table),
     ...(spec.clean === 'before-restore' ? [removal] : []),
-    statements.attach(table),
+    ...(spec.newPath === undefined
+      ? [statements.attach(table)]
+      : [statements.attachPlain(table), statements.stopMerges(table), statements.detach(table), statements.attachReplicated(table)]),
     statements.restore(table),
     statements.startMerges(table),
     ...(spec.clean === 'after-verify' ? [`${removal}, after all is proved`] : []),
