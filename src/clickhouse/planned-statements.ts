@@ -19,5 +19,6 @@ export function plannedStatements(spec: MigrationSpec, host: HostSpec, planned: 
     statements.restore(table),
     statements.startMerges(table),
     ...(spec.clean === 'after-verify' ? [`${removal}, after all is proved`] : []),
+    ...(spec.clean === 'never' ? [`-- ${ensemble.root}${path}${count} stays in ZooKeeper ${ensemble.connect}`] : []),
   ];
 }

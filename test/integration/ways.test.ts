@@ -10,6 +10,7 @@ import { quoteTable } from '../../src/clickhouse/sql';
 import { reconfigureHost, restartHost } from '../../src/dev/stack';
 import { CLI, Ground, run, type SpecDocument, someTables, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
+import { ZooKeeperServer } from '../zookeeper/zookeeper-server';
 
 interface Planned {
   readonly hosts: { readonly name: string; readonly from: string; readonly to: string; readonly tables: { table: string; zk_path: string; replica: string; zk_path_after?: string; statements: string[] }[] }[];
@@ -108,30 +109,47 @@ describe('in place, with metadata that is lost in part or altogether', function 
   });
 });
 
-describe('to another root, with the old metadata kept', function () {
+describe('to another root and to another ensemble, with the old metadata kept', function () {
   this.timeout(300_000);
   let ground: Ground;
+  let other: ZooKeeperServer;
   const TABLES = ['t0', 't1', 'empty'];
 
   before(async () => {
     ground = await Ground.on('kept');
+    other = await ZooKeeperServer.start();
     await ground.seed(someTables(ground.database, 2).filter(({ name }) => TABLES.includes(name)));
     ground.worker();
   });
 
   after(async () => {
     await ground.end();
+    for (const { name } of ground.hosts) await reconfigureHost(ground.up.dir, name, { zkRoot: ground.from, zkPort: portOf(ground.up.zookeeper.connect) });
+    await Promise.all(ground.hosts.map(({ name }) => restartHost(ground.up.dir, name)));
+    await other.remove();
   });
 
-  function spec(from: string, to: string, change: (document: SpecDocument) => void): string {
+  interface Place {
+    readonly connect: string;
+    readonly root: string;
+  }
+
+  function portOf(connect: string): number {
+    return Number(connect.split(':').at(-1));
+  }
+
+  function on(root: string): Place {
+    return { connect: ground.up.zookeeper.connect, root };
+  }
+
+  function reconfigure({ connect, root }: Place): string[] {
+    return dev(ground, 'reconfigure-host', '{host}', '--zk-root', root, '--zk-port', String(portOf(connect)));
+  }
+
+  function spec(from: Place, to: Place, change: (document: SpecDocument) => void): string {
     return ground.spec((document) => {
-      document.zookeeper = { connect: ground.up.zookeeper.connect, root: from, after: { root: to }, clean: 'after-verify' };
-      document.clickhouse.restart = {
-        reconfigure: dev(ground, 'reconfigure-host', '{host}', '--zk-root', to),
-        reconfigureBack: dev(ground, 'reconfigure-host', '{host}', '--zk-root', from),
-        command: dev(ground, 'restart-host', '{host}'),
-        wave: 2,
-      };
+      document.zookeeper = { ...from, after: { ...to }, clean: 'after-verify' };
+      document.clickhouse.restart = { reconfigure: reconfigure(to), reconfigureBack: reconfigure(from), command: dev(ground, 'restart-host', '{host}'), wave: 2 };
       change(document);
     });
   }
@@ -144,7 +162,7 @@ describe('to another root, with the old metadata kept', function () {
   it('abort before the first RESTORE returns the hosts; the same migration then ends, and deletes what is old when all is proved', async () => {
     const before = await ground.oracle();
     const kept = await nodesAt(ground, `${ground.from}/clickhouse/tables`);
-    const gated = spec(ground.from, ground.root, (document) => (document['pauseBefore'] = ['restore']));
+    const gated = spec(on(ground.from), on(ground.root), (document) => (document['pauseBefore'] = ['restore']));
     const plan = await ground.json<Planned & { hosts: { abort?: string }[] }>('plan', gated);
     assert.deepEqual(plan.refusals, []);
     for (const { abort, tables } of plan.hosts) {
@@ -167,7 +185,7 @@ describe('to another root, with the old metadata kept', function () {
     await run(second.url, `SYSTEM SYNC REPLICA \`${ground.database}\`.t0`);
     const later = await ground.oracle();
 
-    const done = await ground.cli('start', spec(ground.from, ground.root, () => undefined), '--execute', '--watch', '--json');
+    const done = await ground.cli('start', spec(on(ground.from), on(ground.root), () => undefined), '--execute', '--watch', '--json');
     assert.equal(done.code, 0, done.stdout + done.stderr);
     assert.deepEqual(await ground.oracle(), later);
     assert.deepEqual(await faulty(ground), []);
@@ -182,9 +200,10 @@ describe('to another root, with the old metadata kept', function () {
 
   it('abort after a RESTORE goes forward, and clean: never leaves what is old where it is', async () => {
     const before = await ground.oracle();
-    const third = `${ground.root}-third`;
+    const third: Place = { connect: other.connect, root: `${ground.root}-third` };
+    const next: Place = { ...third, root: `${ground.root}-next` };
     const old = await nodesAt(ground, `${ground.root}/clickhouse/tables`);
-    const file = spec(ground.root, third, (document) => {
+    const file = spec(on(ground.root), third, (document) => {
       document.id = `${ground.id}-never`;
       document.zookeeper['clean'] = 'never';
       Object.assign(document, { pauseBefore: ['restore'], onFailure: 'continue' });
@@ -198,24 +217,24 @@ describe('to another root, with the old metadata kept', function () {
     assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
     const { decisions } = JSON.parse(aborted.stdout) as { decisions: { what: string }[] };
     assert.ok(decisions.some(({ what }) => what.includes('abort goes forward on ch-1, ch-2')), JSON.stringify(decisions));
-    assert.deepEqual(await restartedOn(), [third, third]);
+    assert.deepEqual(await restartedOn(), [third.root, third.root]);
     assert.deepEqual(await faulty(ground), []);
     assert.deepEqual(await ground.oracle(), before);
     assert.ok((await nodesAt(ground, `${ground.root}/clickhouse/tables`)) >= old - 2 * TABLES.length);
 
     const codes = async (change: (document: SpecDocument) => void): Promise<string[]> => {
-      const next = spec(third, `${third}-next`, (document) => {
+      const file = spec(third, next, (document) => {
         document.id = `${ground.id}-next`;
         change(document);
       });
-      const { refusals } = await ground.json<Planned>('plan', next);
+      const { refusals } = await ground.json<Planned>('plan', file);
       return [...new Set(refusals.map(({ code, table }) => `${code} ${table ?? ''}`))].sort();
     };
     assert.deepEqual(await codes((document) => (document.tables['exclude'] = ['*.t1'])), ['STRANDED t1']);
     const canary = await codes((document) => {
-      document.zookeeper = { connect: ground.up.zookeeper.connect, root: third };
+      document.zookeeper = { ...third };
       delete document.clickhouse.restart['reconfigureBack'];
-      document.clickhouse.hosts = document.clickhouse.hosts.map((host, index) => (index === 0 ? { ...host, zookeeper: { after: { root: `${third}-next` } } } : host));
+      document.clickhouse.hosts = document.clickhouse.hosts.map((host, index) => (index === 0 ? { ...host, zookeeper: { after: { root: next.root } } } : host));
     });
     assert.deepEqual(canary, TABLES.map((table) => `SHARD_SPLIT ${table}`).sort());
   });
