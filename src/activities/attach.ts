@@ -1,12 +1,14 @@
 import { statements } from '../clickhouse/sql';
 import { readNote, takeManifest, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
-import { replicaLabel } from '../domain/inventory';
+import { replicaLabel, settled } from '../domain/inventory';
 import { describeDifference } from '../domain/manifest';
 import { hasReached } from '../domain/status';
+import { convertPath } from './convert-path';
 import { type Connections, ensembleOf, report, stopIfCancelled } from './deps';
 import { updateOf } from './detach';
 import { compareParts, lookAtReplica, sameTable, type ReplicaState } from './look';
+import { proveByRows } from './proof';
 import { send, statementId } from './statement';
 import type { AttachInput, ReplicaOutcome } from './types';
 
@@ -17,13 +19,15 @@ const PAST_BASELINE: ReadonlySet<ReplicaNote['step']> = new Set(['baseline', 're
  * Phase restart, one replica: ATTACH, see it readonly on an empty place in ZooKeeper, save the baseline manifest: nothing may be
  * missing against the one from detach.
  */
-export async function attachReplica(connections: Connections, input: AttachInput): Promise<ReplicaOutcome> {
+export async function attachReplica(connections: Connections, given: AttachInput): Promise<ReplicaOutcome> {
+  const input = { ...given, replica: settled(given.replica) };
   const { migration, replica } = input;
   const host = connections.host(input.host);
-  const note = await readNote(host, migration, replica);
+  let note = await readNote(host, migration, replica);
   if (!hasReached(note.status, 'ZK_CLEANED')) {
     throw new MigrationError('INVARIANT', `${replicaLabel(replica)} is ${note.status}, and would be attached before its old nodes are dealt with`);
   }
+  if (given.replica.after !== undefined && !PAST_BASELINE.has(note.step)) note = await convertPath(connections, given, given.replica.after, note);
   const state = await ensureAttached(connections, input);
   if (PAST_BASELINE.has(note.step)) return { updates: [updateOf(replica, note)] };
   await seenReadonly(connections, input, state);
@@ -31,7 +35,9 @@ export async function attachReplica(connections: Connections, input: AttachInput
   await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
   const baseline = await takeManifest(host, migration, replica, 'baseline');
   const lost = await compareParts(host, migration, replica, { kind: 'manifest', take: note.detachTake }, { kind: 'manifest', take: baseline.take });
-  if (lost.missingParts > 0) {
+  // A table that was a plain one for a moment may have merged in it.
+  const merged = note.moved === true ? await proveByRows(connections, input, { baselineTake: note.detachTake }, { difference: lost }) : undefined;
+  if (lost.missingParts > 0 && merged === undefined) {
     throw new MigrationError(
       'PROOF_FAILED',
       `${replicaLabel(replica)} came back from detach short of parts, and is not touched further: ${describeDifference(lost)}`,
@@ -46,7 +52,7 @@ export async function attachReplica(connections: Connections, input: AttachInput
     parts: baseline.parts,
   };
   await connections.notes(input.host).write(migration, replica, next);
-  return { updates: [updateOf(replica, next)] };
+  return { updates: [updateOf(replica, next, merged)] };
 }
 
 /** Attaches the replica where it is not, and answers how it is then. */

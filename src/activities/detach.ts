@@ -1,12 +1,17 @@
 import { statements } from '../clickhouse/sql';
 import { type ReplicaNote, readNote, takeManifest } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
-import { type InventoryReplica, replicaLabel } from '../domain/inventory';
+import { type InventoryReplica, type MovedReplica, replicaLabel, settled } from '../domain/inventory';
 import { hasReached } from '../domain/status';
 import { type Connections, report, stopIfCancelled } from './deps';
 import { lookAtReplica, sameTable } from './look';
 import { send, statementId } from './statement';
 import type { DetachInput, ReplicaOutcome, ReplicaUpdate } from './types';
+
+function placeNow(replica: InventoryReplica): MovedReplica {
+  const { zookeeperPath, replicaName } = settled(replica);
+  return { zookeeperPath, replicaName };
+}
 
 /** The update that a note stands for. */
 export function updateOf(replica: InventoryReplica, note: ReplicaNote, words?: string): ReplicaUpdate {
@@ -19,6 +24,7 @@ export function updateOf(replica: InventoryReplica, note: ReplicaNote, words?: s
     parts: note.step === 'none' ? replica.parts : note.parts,
     oldMetadata: note.oldMetadata,
     at: new Date().toISOString(),
+    ...(note.moved === true ? placeNow(replica) : {}),
     ...(words === undefined ? {} : { note: words }),
   };
 }

@@ -23,12 +23,13 @@ import type { HostSpec, MigrationSpec } from '../domain/spec';
 import { NO_COUNTS, type StatusCounts } from '../domain/status';
 import { type Connections, ensembleOf, report } from './deps';
 import { listReplicas } from './inspect';
+import { withNewPaths } from './path-move';
 import { hostTarget } from '../workflows/targets';
 import type { FreezeOutcome, HostTarget, LoadPageInput, PreflightInput } from './types';
 
 /** What a spec says that must not change between runs of one migration. */
 function fingerprint(spec: MigrationSpec, host: HostSpec): string {
-  return JSON.stringify([spec.clean, host.zookeeper, host.after]);
+  return JSON.stringify([spec.clean, host.zookeeper, host.after, ...(spec.newPath === undefined ? [] : [spec.newPath])]);
 }
 
 /** Whether a host's own tables know the migration: its inventory is sealed there, and not let go of. */
@@ -111,12 +112,13 @@ async function claim(connections: Connections, spec: MigrationSpec, host: HostSp
       });
     }
   }
+  const placed = await withNewPaths(server, spec, replicas.map(({ replica }) => replica));
   await writeInventory(
     server,
     spec.id,
-    replicas.map(({ replica, createQuery }) => ({
+    replicas.map(({ replica, createQuery }, index) => ({
       sortKey: orderKeyOf(spec, host, replica),
-      replica,
+      replica: placed[index] ?? replica,
       createQuery,
     })),
   );
@@ -193,6 +195,8 @@ interface PageRow {
   readonly rows: string;
   readonly bytes: string;
   readonly parts: string;
+  readonly new_path: string;
+  readonly new_replica: string;
   readonly attached: number;
 }
 
@@ -223,7 +227,7 @@ async function loadFromHost(
   const host = connections.host(target);
   const params = { migration: input.migration, after: input.after ?? '', limit: input.limit };
   const rows = await host.select<PageRow>(
-    `SELECT sort_key, database, table, toString(uuid) AS uuid, zookeeper_name, zookeeper_path, replica_name, rows, bytes, parts,
+    `SELECT sort_key, database, table, toString(uuid) AS uuid, zookeeper_name, zookeeper_path, replica_name, rows, bytes, parts, new_path, new_replica,
        (database, table) IN (SELECT database, name FROM system.tables) AS attached
      FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String} AND sort_key > {after:String}
      ORDER BY sort_key, database, table LIMIT {limit:UInt32} WITH TIES`.replace('ORDER BY sort_key, database, table', 'ORDER BY sort_key'),
@@ -248,6 +252,7 @@ async function loadFromHost(
       rows: Number(row.rows),
       bytes: Number(row.bytes),
       parts: Number(row.parts),
+      ...(row.new_path === '' ? {} : { after: { zookeeperPath: row.new_path, replicaName: row.new_replica } }),
     };
     return {
       key: row.sort_key,
@@ -257,6 +262,7 @@ async function loadFromHost(
         oldMetadata: note?.oldMetadata ?? 'kept',
         attached: row.attached === 1,
         step: note?.step ?? 'none',
+        ...(note?.moved === true ? { moved: true } : {}),
       },
     };
   });

@@ -14,7 +14,7 @@ interface MovingTable {
  */
 export function checkMove(spec: MigrationSpec, { path, members }: MovingTable, found: Findings): void {
   const auxiliary = members.filter(({ listed }) => listed.replica.zookeeperName !== 'default');
-  if (spec.clean !== 'before-restore') {
+  if (spec.clean !== 'before-restore' && spec.newPath === undefined) {
     for (const { listed } of auxiliary) {
       found.refuse('AUXILIARY_STAYS', listed.replica, `its path ${path} is in the auxiliary ensemble "${listed.replica.zookeeperName}", which does not move: with clean: ${spec.clean} its old metadata would be in the way`, 'leave it out with tables.exclude (it stays as it is), or use clean: before-restore');
     }

@@ -3,7 +3,7 @@ import { plannedStatements } from '../clickhouse/planned-statements';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import { areRemains, refuseShape } from '../domain/guards';
-import { tableOrderKey } from '../domain/inventory';
+import { type MovedReplica, tableOrderKey } from '../domain/inventory';
 import { estimate, type Plan, type PlannedHost, type PlannedTable } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { knowsRestoreReplica } from '../domain/versions';
@@ -19,6 +19,7 @@ import { listReplicas, type ListedReplica } from './inspect';
 import { worksHere } from './lost-metadata';
 import { checkMove } from './move-checks';
 import { checkConflicts, leftOut, type Occupants, occupants } from './path-conflicts';
+import { checkPaths } from './path-checks';
 import { refuseTree } from './path-guard';
 import { checkDifferences } from './replica-differences';
 import { checkForceRestore, checkRecord, checkSameZooKeeper, serverUuid } from './zookeeper-checks';
@@ -98,13 +99,19 @@ export async function inspect(
   }
   const counted = new Map<ListedReplica, number | null>();
   if (!known) await Promise.all(hosts.map((host) => settle(host, deadline, found)));
-  if (zookeeperAnswers && !known) await checkTables(connections, spec, hosts, found, counted, { taken, deadline });
+  let places: ReadonlyMap<ListedReplica, MovedReplica> = new Map();
+  if (zookeeperAnswers && !known) {
+    // What is restored at its new place is counted there; its old place says nothing of it.
+    const tables = groupTables(hosts, spec, found).filter(({ members }) => !members.some(({ listed }) => taken.isThere(listed)));
+    await checkTables(connections, spec, hosts, tables, found, counted, deadline);
+    places = await checkPaths(connections, spec, hosts, tables, found);
+  }
   for (const host of hosts) {
     report({ doing: `looking at ${host.spec.name}` });
     await checkHost(spec, host, found);
     if (!host.known) await checkHeld(spec, host, found);
   }
-  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), counted, taken));
+  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), { counted, taken, places }));
   return {
     id: spec.id,
     hosts: planned,
@@ -275,12 +282,11 @@ async function checkTables(
   connections: Connections,
   spec: MigrationSpec,
   hosts: readonly InspectedHost[],
+  tables: readonly InspectedTable[],
   found: Findings,
   counted: Map<ListedReplica, number | null>,
-  { taken, deadline }: { readonly taken: TakenOver; readonly deadline: number },
+  deadline: number,
 ): Promise<void> {
-  // What is restored at its new place is counted there; its old place says nothing of it.
-  const tables = groupTables(hosts, spec, found).filter(({ members }) => !members.some(({ listed }) => taken.isThere(listed)));
   const all = occupants(spec, hosts);
   await checkDifferences(hosts, tables, deadline, found);
   let done = 0;
@@ -422,8 +428,11 @@ function planHost(
   spec: MigrationSpec,
   host: HostSpec,
   inspected: InspectedHost | undefined,
-  counted: ReadonlyMap<ListedReplica, number | null>,
-  taken: TakenOver,
+  { counted, taken, places }: {
+    readonly counted: ReadonlyMap<ListedReplica, number | null>;
+    readonly taken: TakenOver;
+    readonly places: ReadonlyMap<ListedReplica, MovedReplica>;
+  },
 ): PlannedHost {
   const at = (ensemble: EnsembleSpec): string => `${ensemble.connect}${ensemble.root || '/'}`;
   return {
@@ -448,7 +457,12 @@ function planHost(
           znodes: counted.get(listed) ?? null,
           ...(takenOver === undefined ? {} : { takenOver }),
         };
-        return { ...table, statements: plannedStatements(spec, host, table) };
+        const to = places.get(listed);
+        return {
+          ...table,
+          ...(to === undefined ? {} : { zk_path_after: to.zookeeperPath, replica_after: to.replicaName }),
+          statements: plannedStatements(spec, host, table),
+        };
       }),
       ...(taken.absent.get(host.name) ?? []).map((table) => ({ ...table, statements: plannedStatements(spec, host, table) })),
     ],

@@ -65,9 +65,9 @@ const ROW_KEEPING_ENGINE = 'ReplicatedMergeTree';
  */
 export async function proveByRows(
   connections: Connections,
-  input: RestoreInput,
-  note: ReplicaNote,
-  standing: Standing,
+  input: Pick<RestoreInput, 'migration' | 'host' | 'replica'>,
+  note: Pick<ReplicaNote, 'baselineTake'>,
+  standing: Pick<Standing, 'difference'>,
 ): Promise<string | undefined> {
   const { migration, replica } = input;
   if (standing.difference.missingRows !== standing.difference.extraRows || standing.difference.missingParts === 0) return undefined;

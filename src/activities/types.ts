@@ -27,6 +27,9 @@ export interface ReplicaUpdate extends ReplicaRef {
   readonly rows?: number;
   readonly parts?: number;
   readonly oldMetadata?: OldMetadata;
+  /** Its place, once it got another path. */
+  readonly zookeeperPath?: string;
+  readonly replicaName?: string;
   /** What was found or mended on the way, in words. */
   readonly note?: string;
   /** ISO 8601, UTC, by the worker's clock. */

@@ -83,11 +83,11 @@ function reconfigureHostCommand(): Command {
     .description('change the configuration of one ClickHouse host: it holds from its next start on')
     .argument('<name>', 'the host, for example ch-1')
     .option('--zk-root <root>', 'its ZooKeeper root; an empty one is none', zkRoot)
+    .option('--zk-port <port>', 'the port of its ZooKeeper, on this machine', port)
     .option('--replica-path <path>', 'its default_replica_path')
-    .action(async (name: string, options: CommonOptions & { zkRoot?: string; replicaPath?: string }) => {
+    .action(async (name: string, options: CommonOptions & { zkRoot?: string; zkPort?: number; replicaPath?: string }) => {
       const { stack, dir } = await loadFor(options);
-      const { json, zkRoot: root, replicaPath } = options;
-      const change = { ...(root === undefined ? {} : { zkRoot: root }), ...(replicaPath === undefined ? {} : { replicaPath }) };
+      const { json, dir: _where, ...change } = options;
       print(await stack.reconfigureHost(dir, name, change), json);
     });
 }
@@ -170,6 +170,12 @@ function positiveInteger(text: string): number {
   if (!Number.isInteger(value) || value < 1 || value > 64) {
     throw new InvalidArgumentError('a whole number from 1 to 64 is needed');
   }
+  return value;
+}
+
+function port(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 65_535) throw new InvalidArgumentError('a port is needed');
   return value;
 }
 

@@ -14,9 +14,12 @@ export function plannedStatements(spec: MigrationSpec, host: HostSpec, planned: 
     statements.stopMerges(table),
     statements.detach(table),
     ...(spec.clean === 'before-restore' ? [removal] : []),
-    statements.attach(table),
+    ...(spec.newPath === undefined
+      ? [statements.attach(table)]
+      : [statements.attachPlain(table), statements.stopMerges(table), statements.detach(table), statements.attachReplicated(table)]),
     ...restored,
     ...(spec.clean === 'after-verify' ? [`${removal}, after all is proved`] : []),
+    ...(spec.clean === 'never' ? [`-- ${ensemble.root}${path}${count} stays in ZooKeeper ${ensemble.connect}`] : []),
   ];
   return planned.takenOver === undefined ? whole : takenOverStatements(planned.takenOver, statements.attach(table), whole, restored);
 }

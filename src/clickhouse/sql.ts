@@ -44,6 +44,10 @@ export const statements = {
   /** Undone by any start of the server: for the moment between it and an ATTACH. */
   detachForNow: (table: TableName) => `DETACH TABLE ${quoteTable(table)} SYNC`,
   attach: (table: TableName) => `ATTACH TABLE ${quoteTable(table)}`,
+  /** Makes a plain MergeTree table of it; its metadata in ZooKeeper is not touched. */
+  attachPlain: (table: TableName) => `ATTACH TABLE ${quoteTable(table)} AS NOT REPLICATED`,
+  /** At the server's present `default_replica_path`. */
+  attachReplicated: (table: TableName) => `ATTACH TABLE ${quoteTable(table)} AS REPLICATED`,
   restore: (table: TableName) => `SYSTEM RESTORE REPLICA ${quoteTable(table)}`,
   sync: (table: TableName) => `SYSTEM SYNC REPLICA ${quoteTable(table)}`,
   attachPart: (table: TableName, part: string) => `ALTER TABLE ${quoteTable(table)} ATTACH PART ${quoteString(part)}`,

@@ -26,6 +26,7 @@ const SCHEMA: readonly string[] = [
    (migration String, sort_key String, database String, table String, uuid UUID, zookeeper_name String, zookeeper_path String,
     replica_name String, rows UInt64, bytes UInt64, parts UInt64, create_query String)
    ENGINE = MergeTree ORDER BY (migration, sort_key, database, table) ${DURABLE}`,
+  `ALTER TABLE ${STORE_DATABASE}.inventory ADD COLUMN IF NOT EXISTS new_path String, ADD COLUMN IF NOT EXISTS new_replica String`,
   `CREATE TABLE IF NOT EXISTS ${STORE_DATABASE}.manifests
    (migration String, database String, table String, kind LowCardinality(String), take String, at DateTime64(6) DEFAULT now64(6),
     name String, partition_id String, rows UInt64, bytes_on_disk UInt64, part_type LowCardinality(String),
@@ -51,6 +52,8 @@ export interface ReplicaNote {
   readonly oldMetadata: OldMetadata;
   readonly rows: number;
   readonly parts: number;
+  /** Present once its way to another path was begun. */
+  readonly moved?: true;
 }
 
 /**
@@ -80,6 +83,9 @@ export const FIRST_NOTE: ReplicaNote = {
   parts: 0,
 };
 
+/** The detail of a replica's notes from the moment on when its way to another path was begun. */
+const MOVED = 'moved';
+
 interface NoteRow {
   readonly database: string;
   readonly table: string;
@@ -90,11 +96,12 @@ interface NoteRow {
   readonly old_metadata: string;
   readonly rows: string;
   readonly parts: string;
+  readonly detail: string;
 }
 
 /** SQL for the note in force of each replica of a migration; `filter` further narrows it. */
 export function latestNotesSql(filter: string): string {
-  return `SELECT database, table, seq, status, step, take, old_metadata, rows, parts FROM ${STORE_DATABASE}.statuses
+  return `SELECT database, table, seq, status, step, take, old_metadata, rows, parts, detail FROM ${STORE_DATABASE}.statuses
     WHERE migration = {migration:String} ${filter} ORDER BY seq DESC LIMIT 1 BY database, table`;
 }
 
@@ -109,6 +116,7 @@ export function noteOfRow(row: NoteRow): ReplicaNote {
     oldMetadata: row.old_metadata as OldMetadata,
     rows: Number(row.rows),
     parts: Number(row.parts),
+    ...(row.detail === MOVED ? { moved: true } : {}),
   };
 }
 
@@ -171,7 +179,7 @@ export class NoteWriter {
       old_metadata: note.oldMetadata,
       rows: note.rows,
       parts: note.parts,
-      detail: '',
+      detail: note.moved === true ? MOVED : '',
     };
     await new Promise<void>((resolve, reject) => {
       this.pending.push({ row, resolve, reject });
@@ -274,6 +282,8 @@ export async function writeInventory(
     bytes: replica.bytes,
     parts: replica.parts,
     create_query: createQuery,
+    new_path: replica.after?.zookeeperPath ?? '',
+    new_replica: replica.after?.replicaName ?? '',
   }));
   await host.insert(`${STORE_DATABASE}.inventory`, rows, { doing: 'freezing the inventory', timeoutMs: 600_000 });
 }

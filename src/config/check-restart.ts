@@ -9,11 +9,12 @@ const STRATEGIES = ['command', 'sql', 'manual', 'none'];
 const RECONFIGURES = ['reconfigure', 'reconfigureBack'];
 const RESTART: KeyPath = ['clickhouse', 'restart'];
 const CLEAN: KeyPath = ['zookeeper', 'clean'];
+const NEW_PATH: KeyPath = ['zookeeper', 'after', 'path'];
 const MOST_NAMES = 10;
 
 /** Faults of restart strategies and of `zookeeper.clean`, each where it can be mended. */
 export function checkRestart(view: SpecView): PathFault[] {
-  return [...conflicts(view), ...missing(view), ...refusals(view), ...keptInPlace(view), ...backFromNowhere(view)];
+  return [...conflicts(view), ...missing(view), ...refusals(view), ...keptInPlace(view), ...backFromNowhere(view), ...pathAndPlace(view)];
 }
 
 function written(view: SpecView, restart: KeyPath): string[] {
@@ -72,10 +73,20 @@ function refusals(view: SpecView): PathFault[] {
 function keptInPlace(view: SpecView): PathFault[] {
   const clean = view.text(CLEAN);
   if (clean !== 'after-verify' && clean !== 'never') return [];
+  if (view.text(NEW_PATH) !== undefined) return [];
   const staying = view.hosts().filter((host) => moves(view, host) === false);
   if (staying.length === 0) return [];
   const message = `${clean} keeps the old metadata, which is possible only where the new one has another place (zookeeper.after); these hosts stay: ${names(view, staying)}`;
   return [{ path: CLEAN, message }];
+}
+
+/** A table gets another path where it is: its server is not restarted for that, and cannot be at another place too. */
+function pathAndPlace(view: SpecView): PathFault[] {
+  if (typeof view.text(NEW_PATH) !== 'string') return [];
+  const moving = view.hosts().filter((host) => moves(view, host) === true);
+  if (moving.length === 0) return [];
+  const message = `a new path is for the same ensemble and root, and these hosts move: ${names(view, moving)}; make two migrations of it`;
+  return [{ path: NEW_PATH, message }];
 }
 
 /** What leads back to the old place, where the old metadata is deleted before there is any other. */
@@ -83,7 +94,7 @@ function backFromNowhere(view: SpecView): PathFault[] {
   const clean = view.text(CLEAN);
   if (clean !== undefined && clean !== 'before-restore') return [];
   return [RESTART, ...view.hosts().map((host) => [...host, 'restart'])]
-    .filter((path) => view.keys(path).includes('reconfigureBack'))
+    .filter((path) => view.keys(path).includes('reconfigureBack') && !written(view, path).includes('none'))
     .map((path) => ({
       path: [...path, 'reconfigureBack'],
       message: 'is never run: there is a way back only where the old metadata is kept (zookeeper.clean: after-verify or never)',

@@ -53,6 +53,14 @@ export function rootFault(root: string): string | undefined {
   return components.some((component) => component === '.' || component === '..') ? 'a root has no . or .. in it' : undefined;
 }
 
+/** What is wrong with a pattern of paths, its `{macros}` left as they are; `undefined` when nothing is. */
+export function pathPatternFault(pattern: string): string | undefined {
+  if (/^[^/{]+:\//.test(pattern)) return 'the servers put a table into their own <zookeeper>: no auxiliary ensemble here';
+  if (!pattern.startsWith('/')) return 'a path begins with /, such as /clickhouse/tables/{shard}/{database}/{table}';
+  if (pattern === '/') return 'a path has more than a slash';
+  return rootFault(pattern)?.replace('a root', 'a path');
+}
+
 /** `''` for no root, else the root as it is. */
 export function normalizeRoot(root: string): string {
   return root === '/' ? '' : root;

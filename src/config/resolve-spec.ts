@@ -44,6 +44,7 @@ export function resolveSpec(
     ...(zookeeper.digestEnv === undefined ? {} : { digestEnv: zookeeper.digestEnv }),
     auxiliary: Object.fromEntries(Object.entries(zookeeper.auxiliary ?? {}).map(([name, ensemble]) => [name, resolveEnsemble(ensemble)])),
     clean: zookeeper.clean ?? SPEC_DEFAULTS.clean,
+    ...(zookeeper.after?.path === undefined ? {} : { newPath: zookeeper.after.path }),
     tables: resolveTables(raw, list),
     wave: clickhouse.restart?.wave ?? SPEC_DEFAULTS.wave,
     pauseBefore: PHASES.filter((phase) => gates.has(phase)),

@@ -6,7 +6,7 @@ import { z } from 'zod';
 
 import { PHASES } from '../domain/spec';
 import { DURATION_PATTERN } from './durations';
-import { connectFault, rootFault } from './ensemble';
+import { connectFault, pathPatternFault, rootFault } from './ensemble';
 import * as check from './field-checks';
 import { globFault, tableGlobFault } from './table-filter';
 import { typeWords } from './type-words';
@@ -97,6 +97,12 @@ const after = z.strictObject({
   root: root.optional().describe('The root after the restart; default: the same'),
 });
 
+const commonAfter = after.extend({
+  path: text(pathPatternFault)
+    .optional()
+    .describe("The pattern of the tables' paths afterwards, in the same ensemble: what the servers' default_replica_path makes"),
+});
+
 const hostZookeeper = z.strictObject({
   connect: connect.optional(),
   root: root.optional(),
@@ -136,11 +142,11 @@ const zookeeper = z.strictObject({
   root: root.optional().describe("The servers' <zookeeper><root>").meta({ default: SPEC_DEFAULTS.root }),
   digestEnv: variable.optional().describe("The name of the variable with ZooKeeper's user:password"),
   auxiliary: auxiliary.optional().describe('Further ensembles, by the name before the colon of a path'),
-  after: after.optional().describe('Where the metadata must be after the restart; default: where it was'),
+  after: commonAfter.optional().describe('Where the metadata must be after the restart; default: where it was'),
   clean: z
     .enum(['before-restore', 'after-verify', 'never'])
     .optional()
-    .describe('When the old metadata is deleted; after-verify and never only where every host moves')
+    .describe('When the old metadata is deleted; after-verify and never only where the new metadata has another place')
     .meta({ default: SPEC_DEFAULTS.clean }),
 });
 

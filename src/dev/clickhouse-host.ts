@@ -41,17 +41,20 @@ export function spawnHost(dir: string, settings: StackSettings, host: HostSettin
 export interface HostChange {
   /** `<zookeeper><root>`; empty for none. */
   zkRoot?: string;
+  /** `<zookeeper><node><port>`: of another server on this machine. */
+  zkPort?: number;
   /** `<default_replica_path>`. */
   replicaPath?: string;
 }
 
 /** Contract: whoever calls it holds the host's lock. */
-export function changeHostConfig(dir: string, name: string, { zkRoot, replicaPath }: HostChange): void {
+export function changeHostConfig(dir: string, name: string, { zkRoot, zkPort, replicaPath }: HostChange): void {
   const config = readPartConfig(dir, name);
   if (config === undefined) throw new Error(`${name} was never started`);
   const environment = {
     ...config.environment,
     ...(zkRoot === undefined ? {} : { CH_ZK_ROOT: zkRoot }),
+    ...(zkPort === undefined ? {} : { CH_ZK_PORT: String(zkPort) }),
     ...(replicaPath === undefined ? {} : { CH_REPLICA_PATH: replicaPath }),
   };
   writeFileAtomic.sync(stackFiles(dir).part(name).config, `${JSON.stringify({ ...config, environment }, null, 2)}\n`);
@@ -64,6 +67,7 @@ export function zkRootOf(dir: string, host: HostSettings): string {
 
 function hostConfig(dir: string, settings: StackSettings, host: HostSettings, zkRoot: string): HostConfig {
   const files = stackFiles(dir).part(host.name);
+  const last = readPartConfig(dir, host.name)?.environment;
   return {
     name: host.name,
     port: host.port,
@@ -72,11 +76,11 @@ function hostConfig(dir: string, settings: StackSettings, host: HostSettings, zk
     configFile: path.join(files.home, 'config', 'config.xml'),
     environment: {
       CH_ZK_HOST: '127.0.0.1',
-      CH_ZK_PORT: String(settings.zookeeper.port),
+      CH_ZK_PORT: last?.['CH_ZK_PORT'] ?? String(settings.zookeeper.port),
       CH_ZK_ROOT: zkRoot,
       CH_SHARD: String(host.shard),
       CH_REPLICA: host.replica,
-      CH_REPLICA_PATH: readPartConfig(dir, host.name)?.environment['CH_REPLICA_PATH'] ?? settings.replicaPath,
+      CH_REPLICA_PATH: last?.['CH_REPLICA_PATH'] ?? settings.replicaPath,
       CH_BLOB_DIR: `${stackFiles(dir).blobs}/`,
     },
     statementLog: files.statements,

@@ -14,6 +14,8 @@ export const FAILURE_KINDS = {
   RESTART_FAILED: 'final',
   /** The server came back, but not on the root it should be on. */
   WRONG_ROOT: 'final',
+  /** The server would give a replica another ZooKeeper path than the one that was planned. */
+  WRONG_PATH: 'final',
   /** The server refuses the user. */
   AUTHENTICATION_FAILED: 'final',
   ACCESS_DENIED: 'final',

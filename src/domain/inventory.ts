@@ -18,6 +18,19 @@ export interface InventoryReplica extends ReplicaRef {
   readonly rows: number;
   readonly bytes: number;
   readonly parts: number;
+  /** Where it will be, where the migration gives it another path in the same ensemble. */
+  readonly after?: MovedReplica;
+}
+
+/** Another place of a replica in its ensemble. */
+export interface MovedReplica {
+  readonly zookeeperPath: string;
+  readonly replicaName: string;
+}
+
+/** The replica as its server has it once it got its other path. */
+export function settled({ after, ...replica }: InventoryReplica): InventoryReplica {
+  return { ...replica, ...after };
 }
 
 /** A replica with what its host's own tables last proved of it. */
@@ -27,6 +40,8 @@ export interface ReplicaEntry extends InventoryReplica {
   readonly attached: boolean;
   /** What was last noted on its host, see `Step` in clickhouse/store.ts: `none` before the first note. */
   readonly step: string;
+  /** Present once its way to another path was begun: it does not lead back. */
+  readonly moved?: true;
 }
 
 /** All replicas with the same ensemble, root and path: the unit of deletion and of restore. */

@@ -13,6 +13,9 @@ export interface PlannedTable {
   readonly table: string;
   readonly zk_path: string;
   readonly replica: string;
+  /** Where it would be in the same ensemble, where the spec gives it another path. */
+  readonly zk_path_after?: string;
+  readonly replica_after?: string;
   readonly rows: number;
   readonly bytes: number;
   readonly parts: number;

@@ -108,6 +108,8 @@ export interface MigrationSpec {
   /** Further ensembles, by the name before the colon of a path such as `zk2:/clickhouse/tables/…`. */
   readonly auxiliary: Readonly<Record<string, EnsembleSpec>>;
   readonly clean: CleanMode;
+  /** The pattern of the paths that tables must get in the same ensemble; absent where paths stay. */
+  readonly newPath?: string;
   readonly tables: TableSelection;
   readonly wave: number;
   readonly pauseBefore: readonly Phase[];

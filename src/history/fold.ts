@@ -156,8 +156,8 @@ export class HistoryFold {
     const id = replicaId(update);
     const record = this.records.get(id) ?? this.add(id, fromUpdate(update, time));
     this.saidAt.set(id, this.offset + eventId);
-    const { status, rows = record.rows, parts = record.parts, oldMetadata = record.oldMetadata, note = record.note } = update;
-    this.replace(id, record, { status, rows, parts, oldMetadata, updated: update.at, ...(note === undefined ? {} : { note }) });
+    const { status, rows = record.rows, parts = record.parts, oldMetadata = record.oldMetadata, note = record.note, zookeeperPath = record.zookeeperPath, replicaName = record.replica } = update;
+    this.replace(id, record, { status, rows, parts, oldMetadata, zookeeperPath, replica: replicaName, updated: update.at, ...(note === undefined ? {} : { note }) });
   }
 
   private fail({ scheduledEventId, failure, time }: ActivityFailed): void {

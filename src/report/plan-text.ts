@@ -26,7 +26,7 @@ function hostText(host: PlannedHost, paint: Paint): string[] {
   return [
     '',
     `${paint.bold(host.name)} ClickHouse ${host.version === '' ? '(did not answer)' : host.version}`,
-    `  metadata: ${host.from}${host.from === host.to ? ', made anew in place' : ` -> ${host.to}`}`,
+    `  metadata: ${host.from}${host.from !== host.to ? ` -> ${host.to}` : host.tables.some((table) => table.zk_path_after !== undefined) ? ', at other paths' : ', made anew in place'}`,
     `  restart:  ${host.restart}`,
     ...(host.abort === undefined ? [] : [`  abort:    ${host.abort}`]),
     ...host.tables.flatMap((table) => [
@@ -34,6 +34,7 @@ function hostText(host: PlannedHost, paint: Paint): string[] {
       `  ${paint.cyan(printable(`${table.db}.${table.table}`))}: ${table.rows} rows, ${bytesText(table.bytes)}, ${table.parts} parts`,
       `    path ${printable(table.zk_path)}, replica ${printable(table.replica)}, ${table.znodes === null ? 'nodes not counted' : `${table.znodes} nodes`}`,
       ...(table.takenOver === undefined ? [] : [`    status file: ${table.takenOver.said}; found: ${table.takenOver.found}${table.takenOver.attached ? '' : ', not attached'}`]),
+      ...(table.zk_path_after === undefined ? [] : [`    path afterwards ${printable(table.zk_path_after)}, replica ${printable(table.replica_after ?? table.replica)}`]),
       ...table.statements.map((statement) => `    ${printable(statement)}`),
     ]),
   ];

@@ -8,6 +8,7 @@ import {
 } from '@temporalio/workflow';
 
 import type { PreflightOutcome } from '../activities/types';
+import type { ReplicatedTable } from '../domain/inventory';
 import { type HostSpec, PHASES, type Phase } from '../domain/spec';
 import type { StatusCounts } from '../domain/status';
 import type { Finding, MigrationSummary, Stage } from '../domain/summary';
@@ -316,7 +317,9 @@ class Migration {
     this.rebuildRunner();
     this.state.outcome = 'running';
     this.state.touch();
-    if (this.state.spec.clean !== 'before-restore') {
+    if (this.state.spec.newPath !== undefined) {
+      await this.abortPaths();
+    } else if (this.state.spec.clean !== 'before-restore') {
       await this.abortKept();
     } else if ((await this.phases.located()).some((on) => on === 'after')) {
       await this.restartForward(this.state.reachable.hosts);
@@ -361,6 +364,23 @@ class Migration {
     if (clean === 'after-verify' && this.state.failuresTotal === 0) {
       await this.pass(() => this.runner.run(onHosts({ ...this.phases.deleteOld(), regardless: true }, ahead)));
     }
+  }
+
+  /**
+   * Tables were on their way to other paths: one whose conversion was begun goes on (only `default_replica_path` gives a path, and it names
+   * the new one), the others are as they were.
+   */
+  private async abortPaths(): Promise<void> {
+    const { hosts, clean } = this.state.spec;
+    const begun = (table: ReplicatedTable): boolean => table.replicas.some(({ moved }) => moved === true);
+    const ahead = (pass: Pass): Pass => ({ ...pass, regardless: true, pick: (table) => (begun(table) ? pass.pick(table) : []) });
+    const back = (pass: Pass): Pass => ({ ...pass, pick: (table) => (begun(table) ? [] : pass.pick(table)) });
+    await this.pass(() => this.runner.run(back(this.phases.finishCleaning())));
+    await this.pass(() => this.runner.run(back(this.phases.giveBack())));
+    await this.pass(() => this.runner.run(back(this.phases.rebuild())));
+    for (const { name } of hosts) await this.pass(() => this.runner.run(ahead(this.phases.attach(name))));
+    await this.pass(() => this.runner.run(ahead(this.phases.restore('after'))));
+    if (clean === 'after-verify' && this.state.failuresTotal === 0) await this.pass(() => this.runner.run(ahead(this.phases.deleteOld())));
   }
 
   /** From the new place abort goes forward, it never pretends to go back. */

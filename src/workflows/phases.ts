@@ -1,5 +1,5 @@
 import type { RestartInput } from '../activities/types';
-import type { ReplicaEntry, ReplicatedTable } from '../domain/inventory';
+import { type InventoryReplica, type ReplicaEntry, type ReplicatedTable, settled } from '../domain/inventory';
 import type { HostSpec } from '../domain/spec';
 import { tableActivities } from './activities';
 import { type HostScopes, inScopes } from './host-scopes';
@@ -175,7 +175,7 @@ export class Phases {
     await this.all(table, picked, async (replica) => {
       const host = this.hostOf(replica.host);
       const outcome = await this.activities.detachReplica.executeWithOptions(named('detach', replica, host.taskQueue), [
-        { migration: this.state.spec.id, host: hostTarget(host, 'before'), replica: frozen(replica), limit: this.state.limits.detach },
+        { migration: this.state.spec.id, host: hostTarget(host, 'before'), replica: placed(replica, 'before'), limit: this.state.limits.detach },
       ]);
       this.runner.took(picked, outcome);
     });
@@ -210,7 +210,7 @@ export class Phases {
   private async attachReplica(replica: ReplicaEntry, where: 'before' | 'after'): Promise<void> {
     const host = this.hostOf(replica.host);
     const outcome = await this.activities.attachReplica.executeWithOptions(named('attach', replica, host.taskQueue), [
-      this.attachInput(host, replica, where),
+      { ...this.attachInput(host, replica, where), replica: where === 'after' ? frozen(replica) : placed(replica, where) },
     ]);
     this.runner.took([replica], outcome);
   }
@@ -227,7 +227,7 @@ export class Phases {
     return {
       migration: this.state.spec.id,
       host: hostTarget(host, where),
-      replica: frozen(replica),
+      replica: placed(replica, replica.moved === true ? where : 'before'),
       zookeeper: zookeeperTarget(this.state.spec),
       limit: this.state.limits.restore,
       writable: this.state.spec.verify.writable,
@@ -244,7 +244,7 @@ export class Phases {
     const zookeeper = zookeeperTarget(spec);
     try {
       const elected = await this.activities.electFirst.executeWithOptions(named('elect', nameOf(table), spec.taskQueue), [
-        { migration: spec.id, hosts, table, zookeeper },
+        { migration: spec.id, hosts, table: placedTable(table, where), zookeeper },
       ]);
       const first = table.replicas.find(({ host }) => host === elected.first);
       if (first === undefined) throw new Error(`elected ${elected.first}, which has no replica of the table`);
@@ -272,8 +272,8 @@ export class Phases {
       {
         migration: spec.id,
         host: hostTarget(host, where),
-        replica: frozen(replica),
-        ...(first === undefined ? {} : { first: { host: hostTarget(this.hostOf(first.host), where), replica: frozen(first) } }),
+        replica: placed(replica, where),
+        ...(first === undefined ? {} : { first: { host: hostTarget(this.hostOf(first.host), where), replica: placed(first, where) } }),
         zookeeper: zookeeperTarget(spec),
         writable: spec.verify.writable,
         limit: this.state.limits.restore,
@@ -304,9 +304,26 @@ export class Phases {
 /** The notes from which on a replica's baseline stands. */
 const BASELINE_SAVED: ReadonlySet<string> = new Set(['baseline', 'restoring', 'repairing', 'restored']);
 
-function frozen(replica: ReplicaEntry): Omit<ReplicaEntry, 'status' | 'oldMetadata' | 'attached' | 'step'> {
-  const { host, database, table, uuid, zookeeperName, zookeeperPath, replicaName, rows, bytes, parts } = replica;
-  return { host, database, table, uuid, zookeeperName, zookeeperPath, replicaName, rows, bytes, parts };
+/** As the inventory froze it, with the place it will have. */
+function frozen(replica: ReplicaEntry): InventoryReplica {
+  const { host, database, table, uuid, zookeeperName, zookeeperPath, replicaName, rows, bytes, parts, after } = replica;
+  return {
+    ...{ host, database, table, uuid, zookeeperName, zookeeperPath, replicaName, rows, bytes, parts },
+    ...(after === undefined ? {} : { after }),
+  };
+}
+
+/** As its server has it: at its old path, or at the one that it gets. */
+function placed(replica: ReplicaEntry, where: 'before' | 'after'): InventoryReplica {
+  if (where === 'after') return settled(frozen(replica));
+  const { after: _later, ...now } = frozen(replica);
+  return now;
+}
+
+function placedTable(table: ReplicatedTable, where: 'before' | 'after'): ReplicatedTable {
+  if (where === 'before' || table.replicas.every(({ after }) => after === undefined)) return table;
+  const replicas = table.replicas.map((replica) => ({ ...replica, ...replica.after }));
+  return { ...table, zookeeperPath: replicas[0]?.zookeeperPath ?? table.zookeeperPath, replicas };
 }
 
 /** The name of a table's first replica stands for it; its key keeps it apart from the tables of other shards with that name. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 
-import { isAncestor, looksLikeTop, pathComponents, refusePath, refuseShape, strangeChildren, TABLE_CHILDREN } from '../../src/domain/guards';
+import { areRemains, isAncestor, looksLikeTop, pathComponents, refusePath, refuseShape, strangeChildren, TABLE_CHILDREN } from '../../src/domain/guards';
 
 describe('what may be deleted', () => {
   for (const [path, why] of [
@@ -34,6 +34,11 @@ describe('what may be deleted', () => {
     }
     assert.match(refuseShape([], false) ?? '', /lacks/u);
     assert.equal(refuseShape(['replicas'], true), undefined);
+  });
+
+  it('takes what is left of a path for the rest of a table only when nothing else lies there', () => {
+    assert.ok(areRemains(['replicas', 'blocks']) && areRemains([]));
+    assert.ok(!areRemains(['replicas', 'orders']));
   });
 
   it('is an ancestor only of what lies below it: a common beginning is none', () => {

@@ -7,12 +7,13 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 
 import { quoteTable } from '../../src/clickhouse/sql';
-import { restartHost } from '../../src/dev/stack';
+import { reconfigureHost, restartHost } from '../../src/dev/stack';
 import { CLI, Ground, run, type SpecDocument, someTables, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
+import { ZooKeeperServer } from '../zookeeper/zookeeper-server';
 
 interface Planned {
-  readonly hosts: { readonly name: string; readonly from: string; readonly to: string; readonly tables: { table: string; zk_path: string; replica: string; statements: string[] }[] }[];
+  readonly hosts: { readonly name: string; readonly from: string; readonly to: string; readonly tables: { table: string; zk_path: string; replica: string; zk_path_after?: string; statements: string[] }[] }[];
   readonly refusals: { readonly code: string; readonly host: string; readonly table?: string; readonly message: string }[];
   readonly warnings: { readonly code: string; readonly host: string; readonly table?: string }[];
 }
@@ -108,30 +109,47 @@ describe('in place, with metadata that is lost in part or altogether', function 
   });
 });
 
-describe('to another root, with the old metadata kept', function () {
+describe('to another root and to another ensemble, with the old metadata kept', function () {
   this.timeout(300_000);
   let ground: Ground;
+  let other: ZooKeeperServer;
   const TABLES = ['t0', 't1', 'empty'];
 
   before(async () => {
     ground = await Ground.on('kept');
+    other = await ZooKeeperServer.start();
     await ground.seed(someTables(ground.database, 2).filter(({ name }) => TABLES.includes(name)));
     ground.worker();
   });
 
   after(async () => {
     await ground.end();
+    for (const { name } of ground.hosts) await reconfigureHost(ground.up.dir, name, { zkRoot: ground.from, zkPort: portOf(ground.up.zookeeper.connect) });
+    await Promise.all(ground.hosts.map(({ name }) => restartHost(ground.up.dir, name)));
+    await other.remove();
   });
 
-  function spec(from: string, to: string, change: (document: SpecDocument) => void): string {
+  interface Place {
+    readonly connect: string;
+    readonly root: string;
+  }
+
+  function portOf(connect: string): number {
+    return Number(connect.split(':').at(-1));
+  }
+
+  function on(root: string): Place {
+    return { connect: ground.up.zookeeper.connect, root };
+  }
+
+  function reconfigure({ connect, root }: Place): string[] {
+    return dev(ground, 'reconfigure-host', '{host}', '--zk-root', root, '--zk-port', String(portOf(connect)));
+  }
+
+  function spec(from: Place, to: Place, change: (document: SpecDocument) => void): string {
     return ground.spec((document) => {
-      document.zookeeper = { connect: ground.up.zookeeper.connect, root: from, after: { root: to }, clean: 'after-verify' };
-      document.clickhouse.restart = {
-        reconfigure: dev(ground, 'reconfigure-host', '{host}', '--zk-root', to),
-        reconfigureBack: dev(ground, 'reconfigure-host', '{host}', '--zk-root', from),
-        command: dev(ground, 'restart-host', '{host}'),
-        wave: 2,
-      };
+      document.zookeeper = { ...from, after: { ...to }, clean: 'after-verify' };
+      document.clickhouse.restart = { reconfigure: reconfigure(to), reconfigureBack: reconfigure(from), command: dev(ground, 'restart-host', '{host}'), wave: 2 };
       change(document);
     });
   }
@@ -144,7 +162,7 @@ describe('to another root, with the old metadata kept', function () {
   it('abort before the first RESTORE returns the hosts; the same migration then ends, and deletes what is old when all is proved', async () => {
     const before = await ground.oracle();
     const kept = await nodesAt(ground, `${ground.from}/clickhouse/tables`);
-    const gated = spec(ground.from, ground.root, (document) => (document['pauseBefore'] = ['restore']));
+    const gated = spec(on(ground.from), on(ground.root), (document) => (document['pauseBefore'] = ['restore']));
     const plan = await ground.json<Planned & { hosts: { abort?: string }[] }>('plan', gated);
     assert.deepEqual(plan.refusals, []);
     for (const { abort, tables } of plan.hosts) {
@@ -167,7 +185,7 @@ describe('to another root, with the old metadata kept', function () {
     await run(second.url, `SYSTEM SYNC REPLICA \`${ground.database}\`.t0`);
     const later = await ground.oracle();
 
-    const done = await ground.cli('start', spec(ground.from, ground.root, () => undefined), '--execute', '--watch', '--json');
+    const done = await ground.cli('start', spec(on(ground.from), on(ground.root), () => undefined), '--execute', '--watch', '--json');
     assert.equal(done.code, 0, done.stdout + done.stderr);
     assert.deepEqual(await ground.oracle(), later);
     assert.deepEqual(await faulty(ground), []);
@@ -182,9 +200,10 @@ describe('to another root, with the old metadata kept', function () {
 
   it('abort after a RESTORE goes forward, and clean: never leaves what is old where it is', async () => {
     const before = await ground.oracle();
-    const third = `${ground.root}-third`;
+    const third: Place = { connect: other.connect, root: `${ground.root}-third` };
+    const next: Place = { ...third, root: `${ground.root}-next` };
     const old = await nodesAt(ground, `${ground.root}/clickhouse/tables`);
-    const file = spec(ground.root, third, (document) => {
+    const file = spec(on(ground.root), third, (document) => {
       document.id = `${ground.id}-never`;
       document.zookeeper['clean'] = 'never';
       Object.assign(document, { pauseBefore: ['restore'], onFailure: 'continue' });
@@ -198,24 +217,24 @@ describe('to another root, with the old metadata kept', function () {
     assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
     const { decisions } = JSON.parse(aborted.stdout) as { decisions: { what: string }[] };
     assert.ok(decisions.some(({ what }) => what.includes('abort goes forward on ch-1, ch-2')), JSON.stringify(decisions));
-    assert.deepEqual(await restartedOn(), [third, third]);
+    assert.deepEqual(await restartedOn(), [third.root, third.root]);
     assert.deepEqual(await faulty(ground), []);
     assert.deepEqual(await ground.oracle(), before);
     assert.ok((await nodesAt(ground, `${ground.root}/clickhouse/tables`)) >= old - 2 * TABLES.length);
 
     const codes = async (change: (document: SpecDocument) => void): Promise<string[]> => {
-      const next = spec(third, `${third}-next`, (document) => {
+      const file = spec(third, next, (document) => {
         document.id = `${ground.id}-next`;
         change(document);
       });
-      const { refusals } = await ground.json<Planned>('plan', next);
+      const { refusals } = await ground.json<Planned>('plan', file);
       return [...new Set(refusals.map(({ code, table }) => `${code} ${table ?? ''}`))].sort();
     };
     assert.deepEqual(await codes((document) => (document.tables['exclude'] = ['*.t1'])), ['STRANDED t1']);
     const canary = await codes((document) => {
-      document.zookeeper = { connect: ground.up.zookeeper.connect, root: third };
+      document.zookeeper = { ...third };
       delete document.clickhouse.restart['reconfigureBack'];
-      document.clickhouse.hosts = document.clickhouse.hosts.map((host, index) => (index === 0 ? { ...host, zookeeper: { after: { root: `${third}-next` } } } : host));
+      document.clickhouse.hosts = document.clickhouse.hosts.map((host, index) => (index === 0 ? { ...host, zookeeper: { after: { root: next.root } } } : host));
     });
     assert.deepEqual(canary, TABLES.map((table) => `SHARD_SPLIT ${table}`).sort());
   });
@@ -298,5 +317,96 @@ describe('hosts and tables that differ, in one spec', function () {
     assert.deepEqual(await Promise.all([ground.from + odd, elsewhere + odd].map(at)), [false, false]);
     assert.deepEqual(await Promise.all([ground.root + odd, `${ground.root}-b${odd}`, `${auxiliary}/clickhouse/${ground.id}/alone`].map(at)), [true, true, true]);
     assert.deepEqual(/INVARIANT|UNKNOWN/u.exec(done.stderr), null);
+  });
+});
+
+describe('to another path in the same ensemble, in SQL alone', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+  const DEFAULT = '/clickhouse/tables/{shard}/{database}/{table}';
+
+  before(async () => {
+    ground = await Ground.on('path');
+    await ground.seed(someTables(ground.database, 2));
+    ground.worker();
+  });
+
+  after(async () => {
+    await defaultPath(DEFAULT);
+    await ground.end();
+  });
+
+  async function defaultPath(replicaPath: string): Promise<void> {
+    for (const { name } of ground.hosts) await reconfigureHost(ground.up.dir, name, { replicaPath });
+    await Promise.all(ground.hosts.map(({ name }) => restartHost(ground.up.dir, name)));
+  }
+
+  function spec(path: string, clean: string, pauseBefore: string[], id = ground.id): string {
+    return ground.spec((document) => {
+      document.id = id;
+      document.zookeeper = { connect: ground.up.zookeeper.connect, root: ground.from, after: { path }, clean };
+      document.clickhouse.restart = { none: true };
+      Object.assign(document, { pauseBefore });
+    });
+  }
+
+  async function paths(): Promise<string[]> {
+    const all = await Promise.all(ground.hosts.map(({ url }) => sql<{ path: string }>(url, 'SELECT zookeeper_path AS path FROM system.replicas ORDER BY table')));
+    return all.flat().map(({ path }) => path);
+  }
+
+  it("is refused where the server's default is another; abort goes back before the first conversion, forward after it; one cut short goes on", async () => {
+    const asked = `/moved ${ground.id}/{shard}/{uuid}`;
+    const codes = async (path: string): Promise<string[]> => {
+      const { refusals } = await ground.json<Planned>('plan', spec(path, 'after-verify', []));
+      return [...new Set(refusals.map(({ code }) => code))].sort();
+    };
+    const differs = await ground.json<Planned>('plan', spec(asked, 'after-verify', []));
+    assert.equal(differs.refusals.length, 2 * 6);
+    for (const { code, message } of differs.refusals) {
+      assert.equal(code, 'PATH_DIFFERS');
+      assert.match(message, /its path would become \/clickhouse\/tables\/1\/.*default_replica_path.*\/moved .* is asked for/u);
+    }
+    assert.deepEqual(await codes(DEFAULT), ['PATH_DIFFERS']);
+    await defaultPath(`/moved ${ground.id}/all`);
+    assert.deepEqual(await codes(`/moved ${ground.id}/all`), ['PATH_TAKEN']);
+
+    await defaultPath(asked);
+    const before = await ground.oracle();
+    const old = await paths();
+    const gated = spec(asked, 'after-verify', ['restart']);
+    const plan = await ground.json<Planned>('plan', gated);
+    assert.deepEqual(plan.refusals, []);
+    for (const { statements, zk_path_after: to } of plan.hosts.flatMap(({ tables }) => tables)) {
+      assert.match(to ?? '', /^\/moved .*\/1\/[0-9a-f-]{36}$/u);
+      assert.ok(statements.some((line) => line.endsWith(" AS NOT REPLICATED")) && statements.some((line) => line.endsWith(" AS REPLICATED")));
+    }
+    assert.equal((await ground.cli('start', gated, '--execute', '--watch')).code, 4);
+    const back = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(back.code, 0, back.stdout + back.stderr);
+    assert.deepEqual([await paths(), await faulty(ground), await ground.oracle()], [old, [], before]);
+
+    assert.equal((await ground.cli('start', spec(asked, 'after-verify', ['restore']), '--execute', '--watch')).code, 4);
+    const forward = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(forward.code, 0, forward.stdout + forward.stderr);
+    const moved = plan.hosts.flatMap(({ tables }) => tables.map(({ table, zk_path_after: to }) => ({ table, to })));
+    for (const { table, to } of moved) {
+      for (const { url } of ground.hosts) assert.equal((await placeOf(url, table.replaceAll("'", "\\'")))?.path, to);
+    }
+    assert.deepEqual([await faulty(ground), await ground.oracle()], [[], before]);
+    for (const path of new Set(old)) assert.equal(await nodesAt(ground, ground.from + path), 0, path);
+
+    // And back again, with a conversion that somebody else, or a worker that died, has left half done.
+    await defaultPath(DEFAULT);
+    const id = `${ground.id}-again`;
+    assert.equal((await ground.cli('start', spec(DEFAULT, 'before-restore', ['restart'], id), '--execute', '--watch')).code, 4);
+    const [t0, t1] = ['t0', 't1'].map((table) => quoteTable({ database: ground.database, table }));
+    await run(ground.firstHost.url, `ATTACH TABLE ${t0 ?? ''} AS NOT REPLICATED`, `ATTACH TABLE ${t1 ?? ''} AS NOT REPLICATED`, `DETACH TABLE ${t1 ?? ''} PERMANENTLY SYNC`);
+    await ground.cli('approve', id, 'restart');
+    const done = await ground.cli('watch', id, '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.deepEqual([await paths(), await faulty(ground), await ground.oracle()], [old, [], before]);
+    const mirrored = parse(readFileSync(ground.statusFile, 'utf8')) as Record<string, unknown>[];
+    assert.deepEqual([...new Set(mirrored.map((entry) => String(entry['zk_path'])))].sort(), [...new Set(old)].sort());
   });
 });
