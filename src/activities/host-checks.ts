@@ -1,5 +1,3 @@
-import { MigrationError } from '../domain/failure';
-import type { MigrationSpec } from '../domain/spec';
 import { STORE_DATABASE } from '../clickhouse/store';
 import type { Findings, InspectedHost } from './preflight';
 
@@ -9,13 +7,12 @@ interface NamedRow {
 }
 
 /** What stands against a migration on one host, beside ZooKeeper. Only SELECTs. */
-export async function checkHost(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
+export async function checkHost(host: InspectedHost, found: Findings): Promise<void> {
   checkReplicas(host, found);
   checkStranded(host, found);
   await checkStrandedOthers(host, found);
   await checkInFlight(host, found);
   await checkDetachedParts(host, found);
-  await checkZeroCopy(spec, host, found);
   await checkDependants(host, found);
 }
 
@@ -113,29 +110,6 @@ async function checkDetachedParts(host: InspectedHost, found: Findings): Promise
     } else {
       found.refuse('DETACHED_ATTACHING', where, `detached/ holds ${row.name}, left by an ATTACH that was cut short`, 'rename or move it on the host, once you know what it is');
     }
-  }
-}
-
-/** Until the run carries their locks, zero-copy tables are refused: RESTORE meets the old locks and leaves every part in `detached/`. */
-async function checkZeroCopy(_spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
-  if (!(await hasTable(host, 'merge_tree_settings'))) return;
-  const rows = await host.server.select<{ value: string }>(
-    "SELECT value FROM system.merge_tree_settings WHERE name = 'allow_remote_fs_zero_copy_replication'",
-    { doing: 'asking for zero-copy replication' },
-  );
-  const remote = await host.server.select<{ name: string }>("SELECT name FROM system.disks WHERE is_remote", {
-    doing: 'listing remote disks',
-  }).catch((error: unknown) => {
-    if (error instanceof MigrationError && error.kind === 'unknown') return [];
-    throw error;
-  });
-  const names = new Set(remote.map(({ name }) => name));
-  const serverWide = rows[0]?.value === '1' || rows[0]?.value === 'true';
-  for (const { replica, createQuery, disks } of selected(host)) {
-    const own = /allow_remote_fs_zero_copy_replication\s*=\s*(\d|true|false)/u.exec(createQuery)?.[1];
-    const on = own === undefined ? serverWide : own === '1' || own === 'true';
-    if (!on || !disks.some((disk) => names.has(disk))) continue;
-    found.refuse('ZERO_COPY', replica, 'it is a zero-copy table: its locks in ZooKeeper would make RESTORE leave every part in detached/', 'zero-copy tables are not carried yet: leave it out with tables.exclude');
   }
 }
 

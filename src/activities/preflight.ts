@@ -6,7 +6,7 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import { isAncestor } from '../domain/guards';
 import { tableOrderKey } from '../domain/inventory';
-import { estimate, type Plan, type PlannedHost, type PlannedTable } from '../domain/plan';
+import { estimate, type Plan, type PlannedHost, type PlannedTable, type PlannedZeroCopy } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
 import { type Connections, ensembleOf, report } from './deps';
@@ -15,6 +15,7 @@ import { heldByOthers, knowsMigration } from './inventory';
 import { hostTarget } from '../workflows/targets';
 import { listReplicas, type ListedReplica } from './inspect';
 import { refuseTree } from './path-guard';
+import { checkZeroCopy } from './zero-copy-checks';
 import type { PreflightInput, PreflightOutcome } from './types';
 
 /** `SYSTEM RESTORE REPLICA` came with 21.7. Source: https://clickhouse.com/docs/whats-new/changelog/2021 */
@@ -83,10 +84,11 @@ export async function inspect(connections: Connections, spec: MigrationSpec): Pr
   if (zookeeperAnswers && !known) await checkTables(connections, spec, hosts, found, counted);
   for (const host of hosts) {
     report({ doing: `looking at ${host.spec.name}` });
-    await checkHost(spec, host, found);
+    await checkHost(host, found);
     if (!host.known) await checkHeld(spec, host, found);
   }
-  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), counted));
+  const zeroCopy = zookeeperAnswers && !known ? await checkZeroCopy(connections, spec, hosts, found) : new Map<ListedReplica, PlannedZeroCopy>();
+  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), counted, zeroCopy));
   return {
     id: spec.id,
     hosts: planned,
@@ -349,6 +351,7 @@ function planHost(
   host: HostSpec,
   inspected: InspectedHost | undefined,
   counted: ReadonlyMap<ListedReplica, number | null>,
+  zeroCopy: ReadonlyMap<ListedReplica, PlannedZeroCopy>,
 ): PlannedHost {
   const at = (ensemble: EnsembleSpec): string => `${ensemble.connect}${ensemble.root || '/'}`;
   return {
@@ -361,6 +364,7 @@ function planHost(
       .filter(({ selected }) => selected)
       .map((listed) => {
         const { replica } = listed;
+        const shared = zeroCopy.get(listed);
         const table = {
           db: replica.database,
           table: replica.table,
@@ -370,6 +374,7 @@ function planHost(
           bytes: replica.bytes,
           parts: replica.parts,
           znodes: counted.get(listed) ?? null,
+          ...(shared === undefined ? {} : { zero_copy: shared }),
         };
         return { ...table, statements: plannedStatements(spec, host, table) };
       }),

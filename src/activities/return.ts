@@ -3,6 +3,7 @@ import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
 import { attachReplica, ensureAttached } from './attach';
+import { startBackground } from './background';
 import { type Connections, ensembleOf, report, sleep } from './deps';
 import { updateOf } from './detach';
 import { targetOf } from './elect';
@@ -34,7 +35,7 @@ export async function reattachReplica(connections: Connections, input: AttachInp
   }
   await ensureAttached(connections, input);
   await untilActive(connections, input);
-  await host.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
+  await startBackground(host, replica, note);
   return { updates: [updateOf(replica, await noteReturned(connections, input, note))] };
 }
 

@@ -83,12 +83,14 @@ export interface DetachInput {
   readonly migration: string;
   readonly host: HostTarget;
   readonly replica: InventoryReplica;
+  readonly zookeeper: ZooKeeperTarget;
   /** Statements of this kind at a time on this host. */
   readonly limit: number;
 }
 
 export interface CleanInput {
   readonly migration: string;
+  /** Of the table's replicas, and of those that share its zero-copy locks' id. */
   readonly hosts: readonly HostTarget[];
   readonly table: ReplicatedTable;
   readonly zookeeper: ZooKeeperTarget;
@@ -120,9 +122,7 @@ export interface LocateOutcome {
   readonly on: 'before' | 'after' | 'elsewhere';
 }
 
-export interface AttachInput extends DetachInput {
-  readonly zookeeper: ZooKeeperTarget;
-}
+export type AttachInput = DetachInput;
 
 export interface ElectInput {
   readonly migration: string;
@@ -145,14 +145,18 @@ export interface RestoreInput {
   readonly first?: { readonly host: HostTarget; readonly replica: InventoryReplica };
   readonly zookeeper: ZooKeeperTarget;
   readonly writable: 'required' | 'report';
+  /** Whether the blobs of a zero-copy replica are read to prove that they are there. */
+  readonly blobs: 'read' | 'locks';
   readonly limit: number;
   /** The table has this replica alone: its merges start again with its proof. */
   readonly alone: boolean;
 }
 
 export interface MergesInput {
+  readonly migration: string;
   readonly hosts: readonly HostTarget[];
   readonly table: ReplicatedTable;
+  readonly zookeeper: ZooKeeperTarget;
 }
 
 export interface MirrorInput {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 
 import type { InventoryReplica, ReplicaRef } from '../domain/inventory';
 import type { OldMetadata, ReplicaStatus } from '../domain/status';
+import type { ZeroCopyFacts } from '../domain/zero-copy';
 import type { ClickHouseHost } from './host';
 
 /** The host's own tables, see design.md "Where state lives". */
@@ -34,9 +35,14 @@ const SCHEMA: readonly string[] = [
    (migration String, database String, table String, seq UInt64, at DateTime64(6) DEFAULT now64(6), status LowCardinality(String),
     step LowCardinality(String), take String, old_metadata LowCardinality(String), rows UInt64, parts UInt64, detail String)
    ENGINE = MergeTree ORDER BY (migration, database, table, seq) ${DURABLE}`,
+  `CREATE TABLE IF NOT EXISTS ${STORE_DATABASE}.locks
+   (migration String, database String, table String, take String, at DateTime64(6) DEFAULT now64(6), top String, part String, blob String,
+    replica String, own UInt8, legacy UInt8, part_value String, blob_value String, value String)
+   ENGINE = MergeTree ORDER BY (migration, database, table, take) ${DURABLE}`,
 ];
 
-export type ManifestKind = 'detach' | 'baseline';
+/** `strays`: parts in `detached/` that a failed RESTORE left there, by name alone. */
+export type ManifestKind = 'detach' | 'baseline' | 'strays';
 
 /** What is noted of a replica, each note whole in itself; the one with the highest `seq` is in force. */
 export interface ReplicaNote {
@@ -50,6 +56,8 @@ export interface ReplicaNote {
   readonly oldMetadata: OldMetadata;
   readonly rows: number;
   readonly parts: number;
+  /** What is known of its zero-copy locks; null where it is no zero-copy table. */
+  readonly zeroCopy: ZeroCopyFacts | null;
 }
 
 /**
@@ -77,6 +85,7 @@ export const FIRST_NOTE: ReplicaNote = {
   oldMetadata: 'kept',
   rows: 0,
   parts: 0,
+  zeroCopy: null,
 };
 
 interface NoteRow {
@@ -89,11 +98,12 @@ interface NoteRow {
   readonly old_metadata: string;
   readonly rows: string;
   readonly parts: string;
+  readonly detail: string;
 }
 
 /** SQL for the note in force of each replica of a migration; `filter` further narrows it. */
 export function latestNotesSql(filter: string): string {
-  return `SELECT database, table, seq, status, step, take, old_metadata, rows, parts FROM ${STORE_DATABASE}.statuses
+  return `SELECT database, table, seq, status, step, take, old_metadata, rows, parts, detail FROM ${STORE_DATABASE}.statuses
     WHERE migration = {migration:String} ${filter} ORDER BY seq DESC LIMIT 1 BY database, table`;
 }
 
@@ -108,6 +118,7 @@ export function noteOfRow(row: NoteRow): ReplicaNote {
     oldMetadata: row.old_metadata as OldMetadata,
     rows: Number(row.rows),
     parts: Number(row.parts),
+    zeroCopy: row.detail === '' ? null : (JSON.parse(row.detail) as { readonly zeroCopy: ZeroCopyFacts }).zeroCopy,
   };
 }
 
@@ -167,7 +178,7 @@ export class NoteWriter {
       old_metadata: note.oldMetadata,
       rows: note.rows,
       parts: note.parts,
-      detail: '',
+      detail: note.zeroCopy === null ? '' : JSON.stringify({ zeroCopy: note.zeroCopy }),
     };
     await new Promise<void>((resolve, reject) => {
       this.pending.push({ row, resolve, reject });

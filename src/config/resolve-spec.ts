@@ -42,7 +42,7 @@ export function resolveSpec(raw: SpecFile, file: string, overrides: SpecOverride
     parallel: resolveParallel(raw.parallel),
     onFailure: raw.onFailure ?? SPEC_DEFAULTS.onFailure,
     holdOnFailureMs: parseDuration(raw.holdOnFailure ?? SPEC_DEFAULTS.holdOnFailure),
-    verify: { writable: raw.verify?.writable ?? SPEC_DEFAULTS.writable },
+    verify: { writable: raw.verify?.writable ?? SPEC_DEFAULTS.writable, blobs: raw.verify?.blobs ?? SPEC_DEFAULTS.blobs },
     taskQueue: raw.taskQueue ?? SPEC_DEFAULTS.taskQueue,
     statusFile: overrides.statusFile ?? raw.statusFile ?? `status/${fileName(id)}.yaml`,
     allowMissingReplicas: [...new Set(overrides.allowMissingReplicas ?? [])],

@@ -22,6 +22,7 @@ export const SPEC_DEFAULTS = {
   onFailure: 'stop',
   holdOnFailure: '0s',
   writable: 'required',
+  blobs: 'read',
   taskQueue: 'ch-zk-migrate',
 } as const;
 
@@ -165,6 +166,11 @@ const verify = z.strictObject({
     .optional()
     .describe('Whether a replica must be writable to count as restored')
     .meta({ default: SPEC_DEFAULTS.writable }),
+  blobs: z
+    .enum(['read', 'locks'])
+    .optional()
+    .describe('Zero-copy tables: whether blobs are read to prove that they are there, or only their locks are looked at')
+    .meta({ default: SPEC_DEFAULTS.blobs }),
 });
 
 /** The whole spec. Checks shape and single values; `parseSpec` checks everything. */

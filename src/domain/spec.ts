@@ -87,7 +87,7 @@ export interface MigrationSpec {
   readonly parallel: ParallelSpec;
   readonly onFailure: 'stop' | 'continue';
   readonly holdOnFailureMs: number;
-  readonly verify: { readonly writable: 'required' | 'report' };
+  readonly verify: { readonly writable: 'required' | 'report'; readonly blobs: 'read' | 'locks' };
   /** The workflow's task queue. */
   readonly taskQueue: string;
   readonly statusFile: string;

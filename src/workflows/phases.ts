@@ -22,8 +22,10 @@ export class Phases {
     return host;
   }
 
+  /** Of the table's replicas, and of those that share the id of its zero-copy locks. */
   private hostsOf(table: ReplicatedTable, where: 'before' | 'after'): ReturnType<typeof hostTarget>[] {
-    return table.replicas.map(({ host }) => hostTarget(this.hostOf(host), where));
+    const names = new Set([...table.replicas, ...(table.sharers ?? [])].map(({ host }) => host));
+    return [...names].map((host) => hostTarget(this.hostOf(host), where));
   }
 
   /** Phase 2: save every manifest, DETACH, see that it is gone. */
@@ -150,7 +152,7 @@ export class Phases {
     await this.all(table, picked, async (replica) => {
       const host = this.hostOf(replica.host);
       const outcome = await tableActivities.detachReplica.executeWithOptions(named('detach', replica, host.taskQueue), [
-        { migration: this.state.spec.id, host: hostTarget(host, 'before'), replica: frozen(replica), limit: this.state.limits.detach },
+        { ...this.attachInput(host, replica, 'before'), limit: this.state.limits.detach },
       ]);
       this.runner.took(picked, outcome);
     });
@@ -228,7 +230,7 @@ export class Phases {
     } finally {
       await tableActivities.startMerges.executeWithOptions(
         { ...named('start merges', nameOf(table), spec.taskQueue), retry: { maximumAttempts: 5 } },
-        [{ hosts, table }],
+        [{ migration: spec.id, hosts, table, zookeeper }],
       );
     }
   }
@@ -249,6 +251,7 @@ export class Phases {
         ...(first === undefined ? {} : { first: { host: hostTarget(this.hostOf(first.host), where), replica: frozen(first) } }),
         zookeeper: zookeeperTarget(spec),
         writable: spec.verify.writable,
+        blobs: spec.verify.blobs,
         limit: this.state.limits.restore,
         alone,
       },

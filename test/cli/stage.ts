@@ -114,7 +114,7 @@ export function spec(id: string, change: Partial<MigrationSpec> = {}): Migration
     parallel: { detach: 8, clean: 8, restore: 8 },
     onFailure: 'stop',
     holdOnFailureMs: 0,
-    verify: { writable: 'report' },
+    verify: { writable: 'report', blobs: 'read' },
     taskQueue: TASK_QUEUE,
     statusFile: 'status.yaml',
     allowMissingReplicas: [],

@@ -28,7 +28,7 @@ describe('a resolved spec', () => {
       parallel: { detach: 8, clean: 8, restore: 8 },
       onFailure: 'stop',
       holdOnFailureMs: 0,
-      verify: { writable: 'required' },
+      verify: { writable: 'required', blobs: 'read' },
       taskQueue: 'ch-zk-migrate',
       statusFile: 'status/rebuild.yaml',
       allowMissingReplicas: [],
@@ -65,7 +65,7 @@ pauseBefore: [restore, clean]
 parallel: { detach: 1, clean: 2, restore: 3 }
 onFailure: continue
 holdOnFailure: 90s
-verify: { writable: report }
+verify: { writable: report, blobs: locks }
 taskQueue: q
 statusFile: s.yaml
 `);
@@ -105,7 +105,7 @@ statusFile: s.yaml
       parallel: { detach: 1, clean: 2, restore: 3 },
       onFailure: 'continue',
       holdOnFailureMs: 90_000,
-      verify: { writable: 'report' },
+      verify: { writable: 'report', blobs: 'locks' },
       taskQueue: 'q',
       statusFile: 's.yaml',
       allowMissingReplicas: [],

@@ -68,7 +68,7 @@ const spec = fc.record(
     parallel: fc.record({ detach: count, clean: count, restore: count }, { requiredKeys: [] }),
     onFailure: fc.constantFrom('stop', 'continue'),
     holdOnFailure: duration,
-    verify: fc.record({ writable: fc.constantFrom('required', 'report') }, { requiredKeys: [] }),
+    verify: fc.record({ writable: fc.constantFrom('required', 'report'), blobs: fc.constantFrom('read', 'locks') }, { requiredKeys: [] }),
   },
   { requiredKeys: ['id', 'clickhouse', 'zookeeper'] },
 );
