@@ -104,7 +104,7 @@ export async function saveLocks(
     database: replica.database,
     table: replica.table,
     take,
-    top: lock.top,
+    lock_top: lock.top,
     part: lock.part,
     blob: lock.blob,
     replica: lock.replica,
@@ -120,12 +120,12 @@ export async function saveLocks(
 
 /** The replica's own locks as they were saved. */
 export async function savedLocks(host: ClickHouseHost, migration: string, replica: ReplicaRef, take: string): Promise<ZeroCopyLock[]> {
-  const rows = await host.select<Omit<ZeroCopyLock, 'legacy'> & { legacy: number }>(
-    `SELECT top, part, blob, replica, legacy FROM ${STORE_DATABASE}.locks WHERE migration = {migration:String}
+  const rows = await host.select<Omit<ZeroCopyLock, 'top' | 'legacy'> & { lock_top: string; legacy: number }>(
+    `SELECT lock_top, part, blob, replica, legacy FROM ${STORE_DATABASE}.locks WHERE migration = {migration:String}
        AND database = {database:String} AND table = {table:String} AND take = {take:String} AND own`,
     { params: { migration, database: replica.database, table: replica.table, take }, doing: `reading the saved locks of ${replicaLabel(replica)}`, timeoutMs: 300_000 },
   );
-  return rows.map((row) => ({ ...row, legacy: row.legacy === 1 }));
+  return rows.map(({ lock_top: top, part, blob, replica: holder, legacy }) => ({ top, part, blob, replica: holder, legacy: legacy === 1 }));
 }
 
 /** Deletes exactly these locks, and the nodes above them that are empty then, up to the shared id's own. */

@@ -23,8 +23,8 @@ const NONE: ReplicaParts = { active: [], outdated: [], lying: [], detached: [], 
 /** Reads the names of the parts that may be on blobs, of all tables at once. */
 export async function partNamesOf(host: ClickHouseHost): Promise<PartNames> {
   const remote = "(SELECT name FROM system.disks WHERE lower(type) NOT IN ('local', 'memory'))";
-  const parts = await host.select<{ database: string; table: string; active: string[]; outdated: string[]; n_rows: string }>(
-    `SELECT database, table, groupArrayIf(name, active) AS active, groupArrayIf(name, NOT active) AS outdated, sumIf(rows, active) AS n_rows
+  const parts = await host.select<{ database: string; table: string; active_names: string[]; outdated: string[]; n_rows: string }>(
+    `SELECT database, table, groupArrayIf(name, active) AS active_names, groupArrayIf(name, NOT active) AS outdated, sumIf(rows, active) AS n_rows
      FROM system.parts WHERE database != {store:String} AND disk_name IN ${remote} GROUP BY database, table`,
     { params: { store: STORE_DATABASE }, doing: 'reading the names of parts on blobs', timeoutMs: 300_000 },
   );
@@ -36,7 +36,7 @@ export async function partNamesOf(host: ClickHouseHost): Promise<PartNames> {
   );
   const key = (table: { database: string; table: string }): string => JSON.stringify([table.database, table.table]);
   const names = new Map<string, ReplicaParts>();
-  for (const row of parts) names.set(key(row), { ...NONE, active: row.active, outdated: row.outdated, rows: Number(row.n_rows) });
+  for (const row of parts) names.set(key(row), { ...NONE, active: row.active_names, outdated: row.outdated, rows: Number(row.n_rows) });
   for (const row of detached) names.set(key(row), { ...(names.get(key(row)) ?? NONE), lying: [...row.lying].sort(), detached: row.detached });
   return { of: (replica) => names.get(key(replica)) ?? NONE };
 }

@@ -24,17 +24,17 @@ export function straysAmong(replica: { readonly replicaName: string }, lying: re
 
 interface LyingRow {
   readonly name: string;
-  readonly rows: string;
+  readonly n_rows: string;
 }
 
 /** The names in `detached/` without a reason in them, of a replica that has no row; empty for one that has any. */
 async function lyingParts(host: ClickHouseHost, replica: ReplicaRef): Promise<string[]> {
   const rows = await host.select<LyingRow>(
-    `SELECT name, (SELECT sum(rows) FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}) AS rows
+    `SELECT name, (SELECT sum(rows) FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}) AS n_rows
      FROM system.detached_parts WHERE database = {database:String} AND table = {table:String} AND reason = '' ORDER BY name`,
     { params: { database: replica.database, table: replica.table }, doing: `looking into detached/ of ${replicaLabel(replica)}` },
   );
-  return rows.some((row) => Number(row.rows) > 0) ? [] : rows.map(({ name }) => name);
+  return rows.some((row) => Number(row.n_rows) > 0) ? [] : rows.map(({ name }) => name);
 }
 
 /** Notes the strays of a replica by name, before anything is changed, and answers the id of this taking; empty where there are none. */

@@ -36,7 +36,7 @@ const SCHEMA: readonly string[] = [
     step LowCardinality(String), take String, old_metadata LowCardinality(String), rows UInt64, parts UInt64, detail String)
    ENGINE = MergeTree ORDER BY (migration, database, table, seq) ${DURABLE}`,
   `CREATE TABLE IF NOT EXISTS ${STORE_DATABASE}.locks
-   (migration String, database String, table String, take String, at DateTime64(6) DEFAULT now64(6), top String, part String, blob String,
+   (migration String, database String, table String, take String, at DateTime64(6) DEFAULT now64(6), lock_top String, part String, blob String,
     replica String, own UInt8, legacy UInt8, part_value String, blob_value String, value String)
    ENGINE = MergeTree ORDER BY (migration, database, table, take) ${DURABLE}`,
 ];
