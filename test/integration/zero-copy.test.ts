@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, renameSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { quoteTable } from '../../src/clickhouse/sql';
@@ -60,14 +60,16 @@ describe('zero-copy tables', function () {
   async function namedBlobs(): Promise<Set<string>> {
     const rows = await Promise.all(
       ground.hosts.map(({ url }) =>
-        sql<{ path: string }>(
+        sql<{ blob: string }>(
           url,
-          `SELECT remote_path AS path FROM system.remote_data_paths WHERE arrayExists(part -> startsWith(path || local_path, part),
+          `SELECT remote_path AS blob FROM system.remote_data_paths WHERE arrayExists(part -> startsWith(path || local_path, part),
             (SELECT groupArray(path) FROM system.parts WHERE active AND disk_name = 'object_storage'))`,
         ),
       ),
     );
-    return new Set(rows.flat().map(({ path }) => path));
+    const named = new Set(rows.flat().map(({ blob }) => blob));
+    assert.ok(named.size > 0);
+    return named;
   }
 
   async function locksUnder(session: ZooKeeperSession, root: string): Promise<ZeroCopyLock[]> {
@@ -145,8 +147,10 @@ describe('zero-copy tables', function () {
     // What is left in the old root: the fence, and the locks of old parts, which protect the blobs they share.
     assert.deepEqual(left.filter(({ top }) => top === id).map(({ part }) => part).sort(), ['0_0_0_0', '9_9_9_0']);
     // Nothing merges, moves or is removed until the last replica of a table is proved.
-    const order = ground.statements(marks, /`shared`$|`shared` PERM/u).filter(({ text }) => text.includes(`\`${ground.database}\``)).map(({ text }) => text.split(' ').slice(0, 3).join(' '));
-    assert.ok(order.includes('SYSTEM START CLEANUP') && order.indexOf('SYSTEM START CLEANUP') > order.lastIndexOf('SYSTEM RESTORE REPLICA') || order.length > 0);
+    for (const { name } of ground.hosts) {
+      const sent = ground.statements(marks, /^SYSTEM (RESTORE|START)/u).filter(({ host, text }) => host === name && text.endsWith(`${quoteTable({ database: ground.database, table: 'shared' })}`)).map(({ text }) => text.split('`')[0]?.trim());
+      assert.deepEqual(sent, ['SYSTEM RESTORE REPLICA', 'SYSTEM START MERGES', 'SYSTEM START MOVES', 'SYSTEM START CLEANUP']);
+    }
   });
 
   it('that the sequence of the reference broke are recognised by plan, and brought back by a run in place', async () => {
@@ -192,36 +196,49 @@ describe('zero-copy tables', function () {
     const before = await ground.oracle();
     const [first, second] = ground.hosts;
     assert.ok(first !== undefined && second !== undefined);
-    const set = async (value: number): Promise<void> => {
-      await run(second.url, `ALTER TABLE ${quoteTable({ database: ground.database, table: 'setting' })} MODIFY SETTING allow_remote_fs_zero_copy_replication = ${value}`);
-    };
-    await set(0);
-    const refused = await ground.cli('plan', ground.spec(), '--json');
+    const table = { database: ground.database, table: 'setting' };
+    const off = `ALTER TABLE ${quoteTable(table)} MODIFY SETTING allow_remote_fs_zero_copy_replication = 0`;
+    await run(second.url, off);
+    const refused = await ground.cli('plan', ground.spec(inPlace), '--json');
     assert.equal(refused.code, 3, refused.stdout);
-    assert.deepEqual((JSON.parse(refused.stdout) as Plan).refusals.map(({ code, host, table }) => `${code} ${host} ${table ?? ''}`), ['ZERO_COPY_DIFFERS ch-2 setting']);
-    await set(1);
+    assert.deepEqual((JSON.parse(refused.stdout) as Plan).refusals.map(({ code, host, table: name }) => `${code} ${host} ${name ?? ''}`), ['ZERO_COPY_DIFFERS ch-2 setting']);
+    await run(second.url, off.replace(/0$/u, '1'));
+    const [file] = await sql<{ path: string }>(second.url, `SELECT metadata_path AS path FROM system.tables WHERE database = '${ground.database}' AND name = 'setting'`);
+    const metadata = join(second.dataDir, file?.path ?? '');
+    /** As an operator who edits the configuration while the table is away: no ALTER is possible without its metadata. */
+    const set = (from: number, to: number): void => {
+      const text = readFileSync(metadata, 'utf8');
+      assert.ok(text.includes(`zero_copy_replication = ${from}`), text);
+      writeFileSync(metadata, text.replace(`zero_copy_replication = ${from}`, `zero_copy_replication = ${to}`));
+    };
 
     ground.worker();
-    const started = await ground.cli('start', ground.spec((document) => Object.assign(document, { pauseBefore: ['restore'], onFailure: 'continue' })), '--execute', '--watch', '--json');
+    const started = await ground.cli('start', ground.spec((document) => {
+      inPlace(document);
+      Object.assign(document, { pauseBefore: ['restart', 'restore'], onFailure: 'continue' });
+    }), '--execute', '--watch', '--json');
     assert.equal(started.code, 4, started.stdout + started.stderr);
-    const [lost] = await sql<{ path: string }>(
+    set(1, 0);
+    await ground.cli('approve', ground.id, 'restart');
+    await ground.until(({ waitingFor }) => waitingFor?.gate === 'restore', 'the gate before restore');
+    const [lost] = await sql<{ blob: string }>(
       first.url,
-      `SELECT remote_path AS path FROM system.remote_data_paths WHERE local_path LIKE '%/data.bin'
+      `SELECT remote_path AS blob FROM system.remote_data_paths WHERE local_path LIKE '%/data.bin'
          AND arrayExists(part -> startsWith(path || local_path, part), (SELECT groupArray(path) FROM system.parts WHERE active AND table = 'blob'))`,
     );
     assert.ok(lost !== undefined);
-    renameSync(lost.path, `${lost.path}.away`);
-    await set(0);
+    renameSync(lost.blob, `${lost.blob}.away`);
     await ground.cli('approve', ground.id, 'restore');
     assert.equal((await ground.cli('watch', ground.id)).code, 1);
     const { failures } = await ground.status();
     assert.deepEqual(failures.map(({ code, host, table }) => `${table} ${host} ${code}`).sort(), ['blob ch-1 PROOF_FAILED', 'setting ch-2 ZERO_COPY_CHANGED'], JSON.stringify(failures));
-    renameSync(`${lost.path}.away`, lost.path);
-    await set(1);
+    renameSync(`${lost.blob}.away`, lost.blob);
+    await run(second.url, `DETACH TABLE ${quoteTable(table)} SYNC`);
+    set(0, 1);
     const retried = await ground.cli('retry', ground.id, '--watch', '--json');
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.deepEqual(await ground.oracle(), before);
-    assert.deepEqual(await partsWithoutLock(ground.root), []);
+    assert.deepEqual(await partsWithoutLock(ground.from), []);
   });
 
   it('with one shared id in two shards wait for each other, and keep each its own locks', async () => {
@@ -243,11 +260,12 @@ describe('zero-copy tables', function () {
       await run(second?.url ?? '', `SYSTEM SYNC REPLICA ${name}`);
     }
     const before = await ground.oracle();
-    const half = await ground.cli('plan', ground.spec((document) => {
+    const alone = await ground.json<Plan>('plan', ground.spec((document) => {
       inPlace(document);
-      document.tables = { from: 'half.yaml' };
-    }), '--json');
-    assert.equal(half.code, 2, half.stdout);
+      writeFileSync(join(ground.dir, 'first.yaml'), `- { host: ${ground.firstHost.name}, db: ${ground.database}, table: clustered }\n- { host: ${ground.hosts[1]?.name ?? ''}, db: ${ground.database}, table: clustered }\n`);
+      document.tables = { from: 'first.yaml' };
+    }));
+    assert.deepEqual(alone.refusals.map(({ code, host }) => `${code} ${host}`), ['ZERO_COPY_SHARED ch-1', 'ZERO_COPY_SHARED ch-2'], JSON.stringify(alone.refusals));
 
     ground.worker();
     const started = await ground.cli('start', ground.spec((document) => {
