@@ -64,8 +64,8 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
   const host = connections.host(input.host);
   report({ doing: 'saving the manifest' });
   const zeroCopy = await readFacts(connections, input, before);
-  await stopBackground(host, replica, { zeroCopy });
   try {
+    await stopBackground(host, replica, { zeroCopy });
     const manifest = await takeManifest(host, migration, replica, 'detach');
     const note: ReplicaNote = {
       ...before,

@@ -2,6 +2,7 @@ import { serverWords } from '../clickhouse/errors';
 import type { HostSpec, MigrationSpec } from '../domain/spec';
 import { MigrationError } from '../domain/failure';
 import type { Connections } from './deps';
+import { storageOf } from './zero-copy-storage';
 import { hostTarget } from '../workflows/targets';
 import { inspect } from './preflight';
 
@@ -25,6 +26,9 @@ export const NEEDED_GRANTS = [
   'INSERT ON *.*',
   'CREATE DATABASE ON _ch_zk_migrate.*',
 ] as const;
+
+/** What it needs beside, where zero-copy replication is on. */
+export const NEEDED_GRANTS_ZERO_COPY = ['SYSTEM MOVES ON *.*', 'SYSTEM CLEANUP ON *.*', 'SELECT ON *.*'] as const;
 
 /** Looks at every part of a spec: what is reachable, with which versions and rights, and what to fix. Only SELECTs and reads. */
 export async function examine(connections: Connections, spec: MigrationSpec): Promise<Check[]> {
@@ -85,7 +89,7 @@ async function examineHost(connections: Connections, host: HostSpec): Promise<Ch
 export async function missingGrants(connections: Connections, host: HostSpec): Promise<string[]> {
   const server = connections.host(hostTarget(host, 'before'));
   const missing: string[] = [];
-  for (const grant of NEEDED_GRANTS) {
+  for (const grant of [...NEEDED_GRANTS, ...((await storageOf(server)).on ? NEEDED_GRANTS_ZERO_COPY : [])]) {
     try {
       const [row] = await server.select<{ result: number | string }>(`CHECK GRANT ${grant}`, { doing: 'asking for rights', timeoutMs: 10_000 });
       if (Number(row?.result) !== 1) missing.push(grant);

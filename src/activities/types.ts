@@ -181,7 +181,15 @@ export interface FinishInput {
 export interface FinishOutcome {
   readonly counts: StatusCounts;
   /** What lies in `detached/` of the migration's tables, named by no manifest: left alone, and listed (bounded). */
-  readonly leftovers: readonly { readonly host: string; readonly db: string; readonly table: string; readonly parts: number; readonly names: readonly string[] }[];
+  readonly leftovers: readonly {
+    readonly host: string;
+    readonly db: string;
+    readonly table: string;
+    readonly parts: number;
+    readonly names: readonly string[];
+    /** Some are on an object storage: their blobs may be those of active parts too. */
+    readonly onBlobs: boolean;
+  }[];
   readonly leftoversTotal: number;
 }
 

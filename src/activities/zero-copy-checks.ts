@@ -1,11 +1,9 @@
-import semver from 'semver';
-
 import { quoteTable } from '../clickhouse/sql';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
 import type { PlannedZeroCopy } from '../domain/plan';
 import type { EnsembleSpec, MigrationSpec } from '../domain/spec';
-import { lockPath, locksOf, type ZeroCopyLock } from '../domain/zero-copy';
+import { lockPath, locksOf, versionFault, type ZeroCopyLock } from '../domain/zero-copy';
 import { hostTarget } from '../workflows/targets';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, ensembleOf, report } from './deps';
@@ -15,11 +13,6 @@ import { type PartNames, partNamesOf } from './zero-copy-parts';
 import { type LockTree, readLocks, readSharedId } from './zero-copy-locks';
 import { settingOf, storageOf, type ZeroCopySetting } from './zero-copy-storage';
 import { straysAmong } from './zero-copy-strays';
-
-/** Its removal of a part takes along blobs that others use (pull request 94262, mended by 95597); which patch release has it is not known. */
-const DELETES_SHARED_BLOBS = '25.12.x';
-/** Since then a part without a lock keeps its blobs when it is removed (pull request 72933). */
-const KEEPS_UNLOCKED_BLOBS = '25.1.0';
 
 interface Member {
   readonly host: InspectedHost;
@@ -209,27 +202,22 @@ function leakedLocks(tree: LockTree, tables: readonly Sharing[], parts: Readonly
 }
 
 function checkVersion({ host, listed }: Member, found: Findings): void {
-  const version = semver.coerce(host.version) ?? '0.0.0';
-  if (semver.satisfies(version, DELETES_SHARED_BLOBS)) {
+  const fault = versionFault(host.version);
+  if (fault === 'deletes-shared-blobs') {
     found.refuse('ZERO_COPY_VERSION', listed.replica, `ClickHouse ${host.version} deletes blobs that other replicas use when it removes a part (ClickHouse pull requests 94262 and 95597)`, 'upgrade the server to a later release first');
-  } else if (semver.lt(version, KEEPS_UNLOCKED_BLOBS)) {
+  } else if (fault === 'deletes-unlocked-blobs') {
     found.warn('ZERO_COPY_OLD', listed.replica, `ClickHouse ${host.version} deletes the blobs of a part whose lock is lost when it removes the part (ClickHouse pull request 72933)`, 'drop nothing in detached/ of the table, or upgrade the server first');
   }
 }
 
-/** Rights that only a zero-copy table needs. A server that does not know CHECK GRANT (before 24.10) is believed. */
+/** The proof reads the table: the right to do so is asked for now, not after its DETACH. */
 async function checkRights({ host, listed: { replica } }: Member, spec: MigrationSpec, found: Findings): Promise<void> {
-  const rights = ['SYSTEM MOVES', 'SYSTEM CLEANUP', ...(spec.verify.blobs === 'read' ? ['SELECT'] : [])];
-  for (const right of rights) {
-    const grant = `${right} ON ${quoteTable(replica)}`;
-    try {
-      const [row] = await host.server.select<{ result: number | string }>(`CHECK GRANT ${grant}`, { doing: 'asking for rights' });
-      if (Number(row?.result) === 1) continue;
-    } catch (error) {
-      if (error instanceof MigrationError && error.type === 'UNSUPPORTED') return;
-      throw error;
-    }
-    found.refuse('ACCESS_DENIED', replica, `the user ${host.spec.user} lacks ${grant}`, `GRANT ${grant} TO …${right === 'SELECT' ? ', or verify: { blobs: locks }' : ''}`);
+  if (spec.verify.blobs === 'locks') return;
+  try {
+    await host.server.select(`SELECT * FROM ${quoteTable(replica)} LIMIT 0`, { doing: `asking whether ${replicaLabel(replica)} can be read` });
+  } catch (error) {
+    if (!(error instanceof MigrationError) || error.type !== 'ACCESS_DENIED') throw error;
+    found.refuse('ACCESS_DENIED', replica, error.message, `GRANT SELECT ON ${quoteTable(replica)}, or write verify: { blobs: locks }`);
   }
 }
 

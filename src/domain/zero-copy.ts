@@ -111,6 +111,16 @@ export function tableSetting(createQuery: string, name: string): string | undefi
   return value?.startsWith("'") === true ? value.slice(1, -1) : value;
 }
 
+/**
+ * What a version of ClickHouse does wrong with shared blobs. Of 25.12, the only release with the first fault (pull requests 94262, 95597 and
+ * 106854), it is not known which patch mends it; before 25.1 a part whose lock is lost takes its blobs along (pull request 72933).
+ */
+export function versionFault(version: string): 'deletes-shared-blobs' | 'deletes-unlocked-blobs' | undefined {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (major === 25 && minor === 12) return 'deletes-shared-blobs';
+  return major < 25 || (major === 25 && minor < 1) ? 'deletes-unlocked-blobs' : undefined;
+}
+
 /** `1`, `true` and `'1'` mean on. */
 export function isOn(value: string | undefined): boolean {
   return value === '1' || value?.toLowerCase() === 'true';
