@@ -256,7 +256,7 @@ class Bench {
         return;
       }
       const { updates } = await restoreReplica(this.connections, {
-        ...{ migration, host, replica, limit, zookeeper: ZOOKEEPER, writable: 'required', alone: true },
+        ...{ migration, host, replica, limit, zookeeper: ZOOKEEPER, writable: 'required', blobs: 'locks', alone: true },
       });
       if (updates[0]?.status !== 'RESTORED') throw new Error(`${replica.table} is not restored`);
     });
@@ -271,7 +271,7 @@ class Bench {
   private async prepare(migration: string): Promise<InventoryReplica[]> {
     const replicas = (await Promise.all(this.up.hosts.map((host) => this.replicasOf(host)))).flat();
     const limit = this.chosen.concurrency;
-    await this.onEach(replicas, limit * 2, (replica, host) => detachReplica(this.connections, { migration, host, replica, limit }));
+    await this.onEach(replicas, limit * 2, (replica, host) => detachReplica(this.connections, { migration, host, replica, limit, zookeeper: ZOOKEEPER }));
     await this.onEach(replicas, limit * 2, (replica, host) => {
       const entry = { ...replica, status: 'DETACHED', oldMetadata: 'kept', attached: false, step: 'detached' } as const;
       const table = { key: replica.table, zookeeperName: replica.zookeeperName, zookeeperPath: replica.zookeeperPath, replicas: [entry] };

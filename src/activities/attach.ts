@@ -5,11 +5,13 @@ import { replicaLabel, settled } from '../domain/inventory';
 import { describeDifference } from '../domain/manifest';
 import { hasReached } from '../domain/status';
 import { convertPath } from './convert-path';
+import { stopBackground } from './background';
 import { type Connections, ensembleOf, report, stopIfCancelled } from './deps';
 import { updateOf } from './detach';
 import { compareParts, lookAtReplica, sameTable, type ReplicaState } from './look';
 import { proveByRows } from './proof';
 import { send, statementId } from './statement';
+import { sameSetting } from './zero-copy-facts';
 import type { AttachInput, ReplicaOutcome } from './types';
 
 /** The notes from which on a baseline stands and the replica's data may be on its way. */
@@ -32,7 +34,8 @@ export async function attachReplica(connections: Connections, given: AttachInput
   if (PAST_BASELINE.has(note.step)) return { updates: [updateOf(replica, note)] };
   await seenReadonly(connections, input, state);
   report({ doing: 'saving the baseline' });
-  await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+  await stopBackground(host, replica, note);
+  await sameSetting(connections, input.host, replica, note);
   const baseline = await takeManifest(host, migration, replica, 'baseline');
   const lost = await compareParts(host, migration, replica, { kind: 'manifest', take: note.detachTake }, { kind: 'manifest', take: baseline.take });
   // A table that was a plain one for a moment may have merged in it.
@@ -81,7 +84,7 @@ export async function ensureAttached(connections: Connections, input: AttachInpu
  * Takes the replica out and in again, which gives it a new ZooKeeper session: one whose metadata was not complete when its session
  * expired has nothing that would renew it, and answers `Session expired` for ever.
  */
-export async function reattach(connections: Connections, input: AttachInput): Promise<ReplicaState> {
+export async function reattach(connections: Connections, input: AttachInput, note: ReplicaNote): Promise<ReplicaState> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
   report({ doing: 'DETACH and ATTACH, for a new ZooKeeper session' });
@@ -92,7 +95,7 @@ export async function reattach(connections: Connections, input: AttachInput): Pr
   const state = await ensureAttached(connections, input);
   if (sent.end === 'refused') throw sent.error;
   // What was said to the table that went is not known to the one that came.
-  await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+  await stopBackground(host, replica, note);
   return state;
 }
 

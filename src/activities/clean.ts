@@ -8,6 +8,8 @@ import { type Connections, ensembleOf, report } from './deps';
 import { updateOf } from './detach';
 import { lookAtReplica } from './look';
 import { refuseTree } from './path-guard';
+import { alike } from './zero-copy-facts';
+import { deleteOwnLocks, saveOwnLocks, sharersAway } from './zero-copy-clean';
 import type { CleanInput, HostTarget, ReplicaOutcome } from './types';
 
 interface Member {
@@ -27,8 +29,15 @@ export async function cleanTable(connections: Connections, input: CleanInput): P
   }
   const zookeeper = await sessionOf(connections, input);
   await barrier(connections, input, members, zookeeper);
-  if (input.keep === 'keep') await sameRecord(zookeeper, input.table.zookeeperPath, namesOf(input.table));
-  else await connections.slots.run('clean', input.limit, () => deleteNodes(connections, input, members, zookeeper));
+  await saveLocks(connections, input, members, zookeeper);
+  if (input.keep === 'keep') {
+    await sameRecord(zookeeper, input.table.zookeeperPath, namesOf(input.table));
+  } else {
+    await connections.slots.run('clean', input.limit, async () => {
+      await deleteNodes(connections, input, members, zookeeper);
+      await deleteOwnLocks(connections, input, members, zookeeper);
+    });
+  }
   await noteAll(connections, input, members, (note) => ({
     ...note,
     status: input.keep === 'delete-old' ? note.status : 'ZK_CLEANED',
@@ -36,6 +45,19 @@ export async function cleanTable(connections: Connections, input: CleanInput): P
     oldMetadata: input.keep === 'keep' ? 'kept' : 'deleted',
   }));
   return { updates: members.map(({ replica, note }) => updateOf(replica, note)) };
+}
+
+/** Zero-copy tables: their locks are on disk before anything of them is deleted. */
+async function saveLocks(connections: Connections, input: CleanInput, members: readonly Member[], zookeeper: ZooKeeperSession): Promise<void> {
+  alike(members);
+  await Promise.all(
+    members.map(async (member) => {
+      const note = await saveOwnLocks(connections, input, member, zookeeper);
+      if (note === member.note) return;
+      member.note = { ...note, seq: note.seq + 1 };
+      await connections.notes(member.target).write(input.migration, member.replica, member.note);
+    }),
+  );
 }
 
 async function sessionOf(connections: Connections, input: CleanInput): Promise<ZooKeeperSession> {
@@ -75,7 +97,10 @@ async function barrier(
   members: readonly Member[],
   zookeeper: ZooKeeperSession,
 ): Promise<void> {
-  if (input.keep !== 'delete-old') await Promise.all(members.map((member) => seenDetached(connections, member)));
+  if (input.keep !== 'delete-old') {
+    await Promise.all(members.map((member) => seenDetached(connections, member)));
+    await sharersAway(connections, input);
+  }
   const path = input.table.zookeeperPath;
   const registered = (await zookeeper.children(`${path}/replicas`)) ?? [];
   const known = new Set([...members.map(({ replica }) => replica.replicaName), ...input.allowMissingReplicas]);

@@ -3,9 +3,11 @@ import { type ReplicaNote, readNote, takeManifest } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, type MovedReplica, replicaLabel, settled } from '../domain/inventory';
 import { hasReached } from '../domain/status';
+import { startBackground, stopBackground } from './background';
 import { type Connections, report, stopIfCancelled } from './deps';
 import { lookAtReplica, sameTable } from './look';
 import { send, statementId } from './statement';
+import { readFacts } from './zero-copy-facts';
 import type { DetachInput, ReplicaOutcome, ReplicaUpdate } from './types';
 
 function placeNow(replica: InventoryReplica): MovedReplica {
@@ -67,8 +69,9 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
   const { migration, replica } = input;
   const host = connections.host(input.host);
   report({ doing: 'saving the manifest' });
-  await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+  const zeroCopy = await readFacts(connections, input, before);
   try {
+    await stopBackground(host, replica, { zeroCopy });
     const manifest = await takeManifest(host, migration, replica, 'detach');
     const note: ReplicaNote = {
       ...before,
@@ -79,6 +82,7 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
       baselineTake: '',
       rows: manifest.rows,
       parts: manifest.parts,
+      zeroCopy,
     };
     await connections.notes(input.host).write(migration, replica, note);
     report({ doing: 'DETACH' });
@@ -90,7 +94,7 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
     return note;
   } catch (error) {
     // Still attached, for all that is known: its merges go on. A table that is gone has none, so a refusal here says nothing.
-    await host.run(statements.startMerges(replica), { doing: 'starting merges again' }).catch(() => undefined);
+    await startBackground(host, replica, { zeroCopy }).catch(() => undefined);
     throw error;
   }
 }

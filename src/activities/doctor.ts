@@ -4,7 +4,7 @@ import type { HostSpec, MigrationSpec } from '../domain/spec';
 import { MigrationError } from '../domain/failure';
 import type { Connections } from './deps';
 import { hostTarget } from '../workflows/targets';
-import { grantStatement, type MissingGrants, missingGrants, neededGrants, TO_LOOK } from './grants';
+import { grantStatement, type MissingGrants, missingGrants, neededGrants, TO_LOOK, zeroCopyAmong } from './grants';
 import { listReplicas } from './inspect';
 import { inspect } from './preflight';
 
@@ -69,7 +69,9 @@ async function examineHost(connections: Connections, spec: MigrationSpec, host: 
 /** What is needed to look comes first: without it the rest cannot be known. */
 async function grantsOf(server: ClickHouseHost, spec: MigrationSpec, host: HostSpec): Promise<MissingGrants> {
   const toLook = await missingGrants(server, TO_LOOK);
-  return toLook.grants.length > 0 ? toLook : missingGrants(server, neededGrants(host, await listReplicas(server, spec)));
+  if (toLook.grants.length > 0) return toLook;
+  const replicas = await listReplicas(server, spec);
+  return missingGrants(server, neededGrants(host, replicas, await zeroCopyAmong(server, replicas)));
 }
 
 function wordsOf(error: unknown): string {

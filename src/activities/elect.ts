@@ -2,8 +2,9 @@ import { STORE_DATABASE, readNote } from '../clickhouse/store';
 import { electFirst as elect, type Candidate } from '../domain/election';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
-import { statements } from '../clickhouse/sql';
+import { startBackground } from './background';
 import { type Connections, ensembleOf } from './deps';
+import { proveLocks } from './zero-copy-proof';
 import type { ElectInput, ElectOutcome, HostTarget, MergesInput } from './types';
 
 /** Elects the replica that is restored first, alone, from the baselines as the hosts keep them. */
@@ -39,7 +40,8 @@ async function candidate(connections: Connections, input: ElectInput, replica: R
   return {
     host: replica.host,
     replicaName: replica.replicaName,
-    parts: Number(rows[0]?.n_parts ?? 0),
+    // What a failed RESTORE left in detached/ counts: it is brought back.
+    parts: Number(rows[0]?.n_parts ?? 0) + (note.zeroCopy?.strays ?? 0),
     rows: Number(rows[0]?.n_rows ?? 0),
     digest: rows[0]?.digest ?? '',
     registered: node !== undefined,
@@ -52,12 +54,23 @@ export function targetOf(hosts: readonly HostTarget[], name: string): HostTarget
   return target;
 }
 
-/** Starts the merges of a table's replicas again, once all of them are proved, or given up. */
+/**
+ * Starts the merges of a table's replicas again, once all of them are proved, or given up. Those of a zero-copy table only when all are
+ * proved and every active part of every replica has its lock: until then a merge on one could delete blobs that another needs.
+ */
 export async function startMerges(connections: Connections, input: MergesInput): Promise<void> {
-  await Promise.all(
+  const members = await Promise.all(
     input.table.replicas.map(async (replica) => {
-      const host = connections.host(targetOf(input.hosts, replica.host));
-      await host.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
+      const target = targetOf(input.hosts, replica.host);
+      return { replica, target, note: await readNote(connections.host(target), input.migration, replica) };
     }),
   );
+  if (members.some(({ note }) => note.zeroCopy !== null)) {
+    if (members.some(({ note }) => note.status !== 'RESTORED')) return;
+    for (const { replica, target, note } of members) {
+      if (note.zeroCopy === null) continue;
+      await proveLocks(connections, { migration: input.migration, host: target, replica, zookeeper: input.zookeeper }, note.zeroCopy);
+    }
+  }
+  await Promise.all(members.map(({ replica, target, note }) => startBackground(connections.host(target), replica, note)));
 }

@@ -29,11 +29,12 @@ export async function finishMigration(connections: Connections, input: FinishInp
 }
 
 async function leftoversOf(connections: Connections, migration: string, target: HostTarget): Promise<FinishOutcome['leftovers'][number][]> {
-  const rows = await connections.host(target).select<{ database: string; table: string; n: string; names: string[] }>(
-    `SELECT database, table, count() AS n, arraySlice(arraySort(groupArray(name)), 1, ${LEFTOVER_NAMES_SHOWN}) AS names FROM system.detached_parts
+  const rows = await connections.host(target).select<{ database: string; table: string; n: string; names: string[]; on_blobs: number }>(
+    `SELECT database, table, count() AS n, arraySlice(arraySort(groupArray(name)), 1, ${LEFTOVER_NAMES_SHOWN}) AS names,
+       max(disk IN (SELECT name FROM system.disks WHERE lower(type) NOT IN ('local', 'memory'))) AS on_blobs FROM system.detached_parts
      WHERE (database, table) IN (SELECT database, table FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String})
      GROUP BY database, table ORDER BY database, table`,
     { params: { migration }, doing: 'looking what lies in detached/', timeoutMs: 300_000 },
   );
-  return rows.map((row) => ({ host: target.name, db: row.database, table: row.table, parts: Number(row.n), names: row.names }));
+  return rows.map((row) => ({ host: target.name, db: row.database, table: row.table, parts: Number(row.n), names: row.names, onBlobs: row.on_blobs === 1 }));
 }

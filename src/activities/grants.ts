@@ -4,6 +4,7 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import type { HostSpec } from '../domain/spec';
 import type { ListedReplica } from './inspect';
+import { settingOf, storageOf } from './zero-copy-storage';
 
 /** To see everything that lives on the server: what is not seen is not guarded either. */
 export const TO_LOOK = ['SELECT ON system.*', 'SHOW TABLES ON *.*'] as const;
@@ -13,6 +14,9 @@ const FOR_STORE = ['CREATE DATABASE', 'CREATE TABLE', 'DROP TABLE', 'INSERT', 'S
 
 /** DETACH needs DROP TABLE, ATTACH needs CREATE TABLE, and ATTACH PART, which repairs, needs INSERT. */
 const FOR_TABLES = ['SYSTEM MERGES', 'DROP TABLE', 'CREATE TABLE', 'SYSTEM RESTORE REPLICA', 'SYSTEM SYNC REPLICA', 'INSERT'] as const;
+
+/** What it needs beside of a database with a zero-copy table: they are stopped, and blobs are read. */
+const FOR_ZERO_COPY = ['SYSTEM MOVES', 'SYSTEM CLEANUP', 'SELECT'] as const;
 
 /** The user of the spec, and what it lacks: each grant is what follows GRANT, without the TO. */
 export interface MissingGrants {
@@ -25,25 +29,38 @@ export interface MissingGrants {
 /**
  * Every right that a run needs on a host, as `CHECK GRANT` takes it.
  *
+ * @param zeroCopy those of the replicas that are zero-copy ones
  * Source: https://clickhouse.com/docs/sql-reference/statements/grant
  */
-export function neededGrants(host: HostSpec, replicas: readonly ListedReplica[]): string[] {
-  const databases = [...new Set(replicas.filter(({ selected }) => selected).map(({ replica }) => replica.database))].sort();
+export function neededGrants(host: HostSpec, replicas: readonly ListedReplica[], zeroCopy: readonly ListedReplica[]): string[] {
+  const databasesOf = (those: readonly ListedReplica[]): string[] =>
+    [...new Set(those.filter(({ selected }) => selected).map(({ replica }) => replica.database))].sort();
   return [
     ...TO_LOOK,
     ...FOR_STORE.map((right) => `${right} ON ${STORE_DATABASE}.*`),
-    ...databases.flatMap((name) => FOR_TABLES.map((right) => `${right} ON ${quoteIdentifier(name)}.*`)),
+    ...databasesOf(replicas).flatMap((name) => FOR_TABLES.map((right) => `${right} ON ${quoteIdentifier(name)}.*`)),
+    ...databasesOf(zeroCopy).flatMap((name) => FOR_ZERO_COPY.map((right) => `${right} ON ${quoteIdentifier(name)}.*`)),
     ...(host.restart.strategy.kind === 'sql' ? ['SYSTEM SHUTDOWN ON *.*'] : []),
   ];
 }
 
+/** The replicas with zero-copy replication. */
+export async function zeroCopyAmong(server: ClickHouseHost, replicas: readonly ListedReplica[]): Promise<ListedReplica[]> {
+  const storage = await storageOf(server);
+  return replicas.filter((one) => {
+    const { remote, on } = settingOf(storage, one);
+    return remote && on;
+  });
+}
+
 /**
- * Those of `needed` that the user lacks: one query where it has all.
+ * Those of `needed` that the user lacks: one query where it has all. Who may do anything is asked nothing.
  *
  * @throws MigrationError when the server does not answer
  */
 export async function missingGrants(server: ClickHouseHost, needed: readonly string[]): Promise<MissingGrants> {
   const { user } = server.target;
+  if (await mayDoAnything(server)) return { user, grants: [], checked: true };
   try {
     if (await granted(server, needed.join(', '))) return { user, grants: [], checked: true };
     const grants: string[] = [];
@@ -53,6 +70,25 @@ export async function missingGrants(server: ClickHouseHost, needed: readonly str
     return { user, grants, checked: true };
   } catch (error) {
     if (error instanceof MigrationError && error.type === 'UNSUPPORTED') return { user, grants: [], checked: false };
+    throw error;
+  }
+}
+
+/** Whether the user itself was given every right on everything. One that may not see its grants was not. */
+async function mayDoAnything(server: ClickHouseHost): Promise<boolean> {
+  try {
+    const rows = await server.select<{ n: string }>(
+      `SELECT count() AS n FROM system.grants
+       WHERE user_name = currentUser() AND access_type = 'ALL' AND database IS NULL AND table IS NULL AND NOT is_partial_revoke`,
+      { doing: 'reading its grants', timeoutMs: 10_000 },
+    );
+    const revoked = await server.select<{ n: string }>('SELECT count() AS n FROM system.grants WHERE user_name = currentUser() AND is_partial_revoke', {
+      doing: 'reading its grants',
+      timeoutMs: 10_000,
+    });
+    return Number(rows[0]?.n ?? 0) > 0 && Number(revoked[0]?.n ?? 1) === 0;
+  } catch (error) {
+    if (error instanceof MigrationError && error.type !== 'HOST_UNREACHABLE') return false;
     throw error;
   }
 }

@@ -1,7 +1,5 @@
-import { MigrationError } from '../domain/failure';
 import type { MigrationSpec } from '../domain/spec';
 import { quoteIdentifier, quoteString } from '../clickhouse/sql';
-import { damagesSharedBlobs } from '../domain/versions';
 import { STORE_DATABASE } from '../clickhouse/store';
 import { moves } from '../workflows/targets';
 import type { Findings, InspectedHost } from './preflight';
@@ -18,7 +16,6 @@ export async function checkHost(spec: MigrationSpec, host: InspectedHost, found:
   checkStranded(host, found);
   await checkStrandedOthers(host, found);
   await checkDetachedParts(spec, host, found);
-  await checkZeroCopy(spec, host, found);
   await checkDependants(host, found);
 }
 
@@ -98,32 +95,6 @@ async function checkDetachedParts(spec: MigrationSpec, host: InspectedHost, foun
     } else {
       found.refuse('DETACHED_ATTACHING', where, `detached/ holds ${row.name}, left by an ATTACH that was cut short`, 'rename or move it on the host, once you know what it is');
     }
-  }
-}
-
-/** Until the run carries their locks, zero-copy tables are refused: RESTORE meets the old locks and leaves every part in `detached/`. */
-async function checkZeroCopy(_spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
-  if (!(await hasTable(host, 'merge_tree_settings'))) return;
-  const rows = await host.server.select<{ value: string }>(
-    "SELECT value FROM system.merge_tree_settings WHERE name = 'allow_remote_fs_zero_copy_replication'",
-    { doing: 'asking for zero-copy replication' },
-  );
-  const remote = await host.server.select<{ name: string }>("SELECT name FROM system.disks WHERE is_remote", {
-    doing: 'listing remote disks',
-  }).catch((error: unknown) => {
-    if (error instanceof MigrationError && error.kind === 'unknown') return [];
-    throw error;
-  });
-  const names = new Set(remote.map(({ name }) => name));
-  const serverWide = rows[0]?.value === '1' || rows[0]?.value === 'true';
-  for (const { replica, createQuery, disks } of selected(host)) {
-    const own = /allow_remote_fs_zero_copy_replication\s*=\s*(\d|true|false)/u.exec(createQuery)?.[1];
-    const on = own === undefined ? serverWide : own === '1' || own === 'true';
-    if (!on || !disks.some((disk) => names.has(disk))) continue;
-    if (damagesSharedBlobs(host.version)) {
-      found.refuse('DAMAGES_BLOBS', replica, `it is a zero-copy table, and ClickHouse ${host.version} may delete blobs that other replicas use (ClickHouse issue 94262)`, 'upgrade the server first, or leave it out with tables.exclude');
-    }
-    found.refuse('ZERO_COPY', replica, 'it is a zero-copy table: its locks in ZooKeeper would make RESTORE leave every part in detached/', 'zero-copy tables are not carried yet: leave it out with tables.exclude');
   }
 }
 

@@ -10,6 +10,8 @@ export interface ListedReplica {
   readonly createQuery: string;
   readonly engine: string;
   readonly databaseEngine: string;
+  readonly storagePolicy: string;
+  /** Of its active parts, and of those that lie in `detached/` under their plain names. */
   readonly disks: readonly string[];
   readonly selected: boolean;
   readonly readonly: boolean;
@@ -26,6 +28,7 @@ interface ReplicaRow {
   readonly engine: string;
   readonly database_engine: string;
   readonly create_table_query: string;
+  readonly storage_policy: string;
   readonly zookeeper_name: string;
   readonly zookeeper_path: string;
   readonly replica_name: string;
@@ -44,18 +47,20 @@ interface ReplicaRow {
 export async function listReplicas(host: ClickHouseHost, spec: MigrationSpec): Promise<ListedReplica[]> {
   const rows = await host.select<ReplicaRow>(
     `SELECT r.database AS database, r.table AS table, toString(t.uuid) AS uuid, t.engine AS engine, d.engine AS database_engine,
-       t.create_table_query AS create_table_query, r.zookeeper_name AS zookeeper_name, r.zookeeper_path AS zookeeper_path,
+       t.create_table_query AS create_table_query, t.storage_policy AS storage_policy, r.zookeeper_name AS zookeeper_name, r.zookeeper_path AS zookeeper_path,
        r.replica_name AS replica_name, r.is_readonly AS is_readonly, r.is_session_expired AS is_session_expired,
        r.queue_size AS queue_size, r.total_replicas AS total_replicas, r.zookeeper_exception AS zookeeper_exception,
-       p.rows AS rows, p.bytes AS bytes, p.parts AS parts, p.disks AS disks
+       p.rows AS rows, p.bytes AS bytes, p.parts AS parts, arrayDistinct(arrayConcat(p.disks, l.disks)) AS disks
      FROM (SELECT database, table, zookeeper_name, zookeeper_path, replica_name, is_readonly, is_session_expired, queue_size,
          total_replicas, zookeeper_exception FROM system.replicas WHERE database != {store:String}) AS r
-     INNER JOIN (SELECT database, name, uuid, engine, create_table_query FROM system.tables WHERE database != {store:String}) AS t
+     INNER JOIN (SELECT database, name, uuid, engine, create_table_query, storage_policy FROM system.tables WHERE database != {store:String}) AS t
        ON r.database = t.database AND r.table = t.name
      INNER JOIN system.databases AS d ON d.name = r.database
      LEFT JOIN (SELECT database, table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts,
          groupUniqArray(disk_name) AS disks FROM system.parts WHERE active GROUP BY database, table) AS p
        ON r.database = p.database AND r.table = p.table
+     LEFT JOIN (SELECT database, table, groupUniqArray(disk) AS disks FROM system.detached_parts WHERE reason = '' GROUP BY database, table) AS l
+       ON r.database = l.database AND r.table = l.table
      ORDER BY database, table`,
     { params: { store: STORE_DATABASE }, doing: 'listing its replicated tables', timeoutMs: 120_000 },
   );
@@ -78,6 +83,7 @@ export async function listReplicas(host: ClickHouseHost, spec: MigrationSpec): P
       createQuery: row.create_table_query,
       engine: row.engine,
       databaseEngine: row.database_engine,
+      storagePolicy: row.storage_policy,
       disks: row.disks,
       selected: selects({
         host: host.name,

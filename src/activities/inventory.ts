@@ -212,18 +212,72 @@ export async function loadPage(connections: Connections, input: LoadPageInput): 
     table.replicas.push(entry);
     tables.set(key, table);
   }
-  const page = taken.flatMap((key) => tables.get(key) ?? []);
+  const page = await withSharers(connections, input, taken.flatMap((key) => tables.get(key) ?? []), perHost.flat());
   const last = taken.at(-1);
   return keys.length > taken.length || perHost.some((entries) => entries.length >= input.limit)
     ? { tables: page, ...(last === undefined ? {} : { next: last }) }
     : { tables: page };
 }
 
+interface LoadedEntry {
+  readonly key: string;
+  /** The id that its zero-copy locks lie under, once that was noted. */
+  readonly sharedId: string | undefined;
+  readonly entry: ReplicaEntry;
+}
+
+/**
+ * Adds to each table the replicas of other tables, on whatever page, whose zero-copy locks lie under the same id on the same ensemble and
+ * root: a table that was made ON CLUSTER has one id in all its shards.
+ */
+async function withSharers(
+  connections: Connections,
+  input: LoadPageInput,
+  page: readonly ReplicatedTable[],
+  loaded: readonly LoadedEntry[],
+): Promise<ReplicatedTable[]> {
+  const idOf = new Map(loaded.flatMap(({ key, sharedId }) => (sharedId === undefined ? [] : [[key, sharedId] as const])));
+  if (idOf.size === 0) return [...page];
+  const rows = await Promise.all(
+    input.hosts.map(async (target) => ({ target, found: await sharingReplicas(connections, input.migration, target, [...new Set(idOf.values())]) })),
+  );
+  const all = rows.flatMap(({ target, found }) => found.map((row) => ({ ...row, host: target.name })));
+  return page.map((table) => {
+    const sharers = all.filter(({ key, id }) => id === idOf.get(table.key) && key !== table.key && samePlace(key, table.key));
+    if (sharers.length === 0) return table;
+    return { ...table, sharers: sharers.map(({ host, database, table: name, replicaName }) => ({ host, database, table: name, replicaName })) };
+  });
+}
+
+interface SharingRow {
+  readonly key: string;
+  readonly id: string;
+  readonly database: string;
+  readonly table: string;
+  readonly replicaName: string;
+}
+
+async function sharingReplicas(connections: Connections, migration: string, target: HostTarget, ids: readonly string[]): Promise<SharingRow[]> {
+  return connections.host(target).select<SharingRow>(
+    `SELECT i.sort_key AS key, s.id AS id, i.database AS database, i.table AS table, i.replica_name AS replicaName FROM
+       (SELECT sort_key, database, table, replica_name FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String}) AS i
+     INNER JOIN (SELECT database, table, JSONExtractString(detail, 'zeroCopy', 'sharedId') AS id FROM (${latestNotesSql('')})) AS s USING (database, table)
+     WHERE s.id IN {ids:Array(String)}`,
+    { params: { migration, ids }, doing: 'looking which tables share the id of their zero-copy locks' },
+  );
+}
+
+/** Whether two tables, by their places in the inventory, are on the same ensemble and root. */
+function samePlace(key: string, other: string): boolean {
+  const place = (text: string): string => JSON.stringify((JSON.parse(text.slice(text.indexOf(' ') + 1)) as string[]).slice(0, 2));
+  return place(key) === place(other);
+}
+
 async function loadFromHost(
   connections: Connections,
   input: LoadPageInput,
   target: HostTarget,
-): Promise<{ key: string; entry: ReplicaEntry }[]> {
+): Promise<LoadedEntry[]> {
   const host = connections.host(target);
   const params = { migration: input.migration, after: input.after ?? '', limit: input.limit };
   const rows = await host.select<PageRow>(
@@ -256,6 +310,7 @@ async function loadFromHost(
     };
     return {
       key: row.sort_key,
+      sharedId: note?.zeroCopy?.sharedId,
       entry: {
         ...frozen,
         status: note?.status ?? 'INIT',

@@ -4,12 +4,12 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import { areRemains, refuseShape } from '../domain/guards';
 import { type MovedReplica, tableOrderKey } from '../domain/inventory';
-import { estimate, type Plan, type PlannedHost, type PlannedTable } from '../domain/plan';
+import { estimate, type Plan, type PlannedHost, type PlannedTable, type PlannedZeroCopy } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { knowsRestoreReplica } from '../domain/versions';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
 import { type Connections, ensembleOf, report } from './deps';
-import { grantStatement, missingGrants, neededGrants, TO_LOOK } from './grants';
+import { grantStatement, missingGrants, neededGrants, TO_LOOK, zeroCopyAmong } from './grants';
 import { checkHost } from './host-checks';
 import { settle } from './in-flight';
 import { heldByOthers, knowsMigration } from './inventory';
@@ -22,6 +22,7 @@ import { checkConflicts, leftOut, type Occupants, occupants } from './path-confl
 import { checkPaths } from './path-checks';
 import { refuseTree } from './path-guard';
 import { checkDifferences } from './replica-differences';
+import { checkZeroCopy } from './zero-copy-checks';
 import { checkForceRestore, checkRecord, checkSameZooKeeper, serverUuid } from './zookeeper-checks';
 import type { PreflightInput, PreflightOutcome } from './types';
 
@@ -111,7 +112,8 @@ export async function inspect(
     await checkHost(spec, host, found);
     if (!host.known) await checkHeld(spec, host, found);
   }
-  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), { counted, taken, places }));
+  const zeroCopy = zookeeperAnswers && !known ? await checkZeroCopy(connections, spec, hosts, found) : new Map<ListedReplica, PlannedZeroCopy>();
+  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), { counted, taken, places, zeroCopy }));
   return {
     id: spec.id,
     hosts: planned,
@@ -190,7 +192,7 @@ async function inspectHost(
     if (!(await checkGrants(server, host, TO_LOOK, found))) return undefined;
     const known = await knowsMigration(server, spec.id);
     const replicas = await listReplicas(server, spec);
-    await checkGrants(server, host, neededGrants(host, replicas), found);
+    await checkGrants(server, host, neededGrants(host, replicas, await zeroCopyAmong(server, replicas)), found);
     return { spec: host, server, version, uuid: await serverUuid(server), known, replicas, lost: new Set() };
   } catch (error) {
     refuseHost(error, host, found);
@@ -428,10 +430,11 @@ function planHost(
   spec: MigrationSpec,
   host: HostSpec,
   inspected: InspectedHost | undefined,
-  { counted, taken, places }: {
+  { counted, taken, places, zeroCopy }: {
     readonly counted: ReadonlyMap<ListedReplica, number | null>;
     readonly taken: TakenOver;
     readonly places: ReadonlyMap<ListedReplica, MovedReplica>;
+    readonly zeroCopy: ReadonlyMap<ListedReplica, PlannedZeroCopy>;
   },
 ): PlannedHost {
   const at = (ensemble: EnsembleSpec): string => `${ensemble.connect}${ensemble.root || '/'}`;
@@ -446,6 +449,7 @@ function planHost(
       ...(inspected?.replicas ?? []).filter(({ selected }) => selected).map((listed) => {
         const { replica } = listed;
         const takenOver = taken.planned(listed);
+        const shared = zeroCopy.get(listed);
         const table = {
           db: replica.database,
           table: replica.table,
@@ -456,6 +460,7 @@ function planHost(
           parts: replica.parts,
           znodes: counted.get(listed) ?? null,
           ...(takenOver === undefined ? {} : { takenOver }),
+          ...(shared === undefined ? {} : { zero_copy: shared }),
         };
         const to = places.get(listed);
         return {

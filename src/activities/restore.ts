@@ -5,6 +5,7 @@ import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
 import { describeDifference, isEqual, type ManifestDifference } from '../domain/manifest';
 import { type Connections, ensembleOf, report, sleep, stopIfCancelled } from './deps';
+import { startBackground, stopBackground } from './background';
 import { updateOf } from './detach';
 import { ensureAttached, reattach } from './attach';
 import { collisionsInDetached, repairParts, wherePartsLie } from './repair';
@@ -12,6 +13,9 @@ import { compareWithBaseline, lookAtReplica, type ReplicaState, waitWhileRunning
 import { proveByRows, proveAgainstFirst } from './proof';
 import { send, statementId } from './statement';
 import type { ZooKeeperSession } from '../zookeeper/session';
+import { sameSetting } from './zero-copy-facts';
+import { proveZeroCopy } from './zero-copy-proof';
+import { returnStrays } from './zero-copy-strays';
 import type { ReplicaOutcome, RestoreInput } from './types';
 
 /** How long a replica may stand without any progress after its RESTORE before it is said not to have caught up. */
@@ -37,17 +41,26 @@ export interface Standing {
  * Source: https://clickhouse.com/docs/sql-reference/statements/system#restore-replica
  */
 export async function restoreReplica(connections: Connections, input: RestoreInput): Promise<ReplicaOutcome> {
-  const start = (): Promise<void> =>
-    connections.host(input.host).run(statements.startMerges(input.replica), { doing: `starting merges of ${replicaLabel(input.replica)}` });
+  const start = async (): Promise<void> => {
+    const host = connections.host(input.host);
+    await startBackground(host, input.replica, await readNote(host, input.migration, input.replica));
+  };
   try {
     const outcome = await restoreAndProve(connections, input);
     if (input.alone) await start();
     return outcome;
   } catch (error) {
     // Given up, as far as this run goes: what it failed with is told, whether they start or not.
-    if (input.alone && error instanceof MigrationError && error.kind === 'final') await start().catch(() => undefined);
+    if (input.alone && error instanceof MigrationError && error.kind === 'final') await startIfSafe(connections, input).catch(() => undefined);
     throw error;
   }
+}
+
+/** A zero-copy replica that is not proved may hold blobs that nobody has a lock on: what removes parts stays stopped. */
+async function startIfSafe(connections: Connections, input: RestoreInput): Promise<void> {
+  const host = connections.host(input.host);
+  const note = await readNote(host, input.migration, input.replica);
+  if (note.zeroCopy === null) await startBackground(host, input.replica, note);
 }
 
 async function restoreAndProve(connections: Connections, input: RestoreInput): Promise<ReplicaOutcome> {
@@ -59,15 +72,16 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   const begun = note.step !== 'baseline';
   if (begun) {
     // A server that was killed since started with its merges on: what they change can no longer be compared by hashes.
-    await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+    await stopBackground(host, replica, note);
     await waitWhileRunning(host, statementId(migration, replica, 'restore'));
     state = await lookAtReplica(host, replica);
   }
+  await sameSetting(connections, input.host, replica, note);
   const registered = await isRegistered(connections, input);
   if (note.status === 'RESTORED' && registered) return { updates: [updateOf(replica, note)] };
   if (!registered) {
     // Nothing on the server renews the session of a table without metadata.
-    if (state.readonly && state.sessionExpired) state = await reattach(connections, input);
+    if (state.readonly && state.sessionExpired) state = await reattach(connections, input, note);
     note = await restore(connections, input, note, state);
   }
   let standing = await look(connections, input, note);
@@ -82,8 +96,14 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
     if (repaired > 0) words.push(`repaired: ${repaired} parts attached from detached/ by the saved manifest`);
     standing = await settle(connections, input, note, await look(connections, input, note));
   }
+  if (note.zeroCopy !== null && note.zeroCopy.strays > 0) {
+    note = await returnStrays(connections, input, note);
+    words.push('brought back what a failed RESTORE had left in detached/');
+    standing = await settle(connections, input, note, await look(connections, input, note));
+  }
   const proof = await prove(connections, input, note, standing);
   if (proof !== undefined) words.push(proof);
+  words.push(...(await proveZeroCopy(connections, input, note)));
   note = { ...note, seq: note.seq + 1, status: 'RESTORED', step: 'restored' };
   await connections.notes(input.host).write(migration, replica, note);
   return { updates: [updateOf(replica, note, words.length === 0 ? undefined : words.join('; '))] };
@@ -166,7 +186,8 @@ async function restore(
   }
   const note: ReplicaNote = { ...before, seq: before.seq + 1, status: 'ZK_CLEANED', step: 'restoring' };
   await connections.notes(input.host).write(migration, replica, note);
-  await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+  await stopBackground(host, replica, note);
+  if (input.first !== undefined && note.zeroCopy !== null) await stopBackground(connections.host(input.first.host), input.first.replica, note);
   const sent = await connections.slots.run(`restore ${input.host.name}`, input.limit, async () => {
     stopIfCancelled();
     report({ doing: 'RESTORE REPLICA', done: 0, total: note.parts });
@@ -220,7 +241,7 @@ async function settle(connections: Connections, input: RestoreInput, note: Repli
     if (standing.queueSize === 0 && !standing.readonly && Date.now() - since > QUIET_MS) return standing;
     if (Date.now() - since > NO_PROGRESS_LIMIT_MS) return standing;
     if (!renewed && standing.readonly && standing.sessionExpired && Date.now() - since > SESSION_RENEWED_WITHIN_MS) {
-      await reattach(connections, input);
+      await reattach(connections, input, note);
       renewed = true;
       since = Date.now();
     }

@@ -3,6 +3,7 @@ import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
 import { attachReplica, ensureAttached } from './attach';
+import { startBackground } from './background';
 import { type Connections, ensembleOf, report, sleep } from './deps';
 import { updateOf } from './detach';
 import { targetOf } from './elect';
@@ -39,7 +40,7 @@ export async function reattachReplica(connections: Connections, input: AttachInp
   if (kept && !active && input.writable === 'required') {
     throw new MigrationError('NOT_CAUGHT_UP', `${replicaLabel(replica)} is attached at its old place again, and still readonly`);
   }
-  await host.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
+  await startBackground(host, replica, note);
   return { updates: [updateOf(replica, await noteReturned(connections, input, note))] };
 }
 

@@ -224,6 +224,7 @@ class Judge {
       replica,
       zookeeper: zookeeperTarget(spec),
       writable: spec.verify.writable,
+      blobs: spec.verify.blobs,
       limit: spec.parallel.restore,
       alone: true,
     };

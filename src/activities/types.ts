@@ -99,12 +99,14 @@ export interface DetachInput {
   readonly migration: string;
   readonly host: HostTarget;
   readonly replica: InventoryReplica;
+  readonly zookeeper: ZooKeeperTarget;
   /** Statements of this kind at a time on this host. */
   readonly limit: number;
 }
 
 export interface CleanInput {
   readonly migration: string;
+  /** Of the table's replicas, and of those that share its zero-copy locks' id. */
   readonly hosts: readonly HostTarget[];
   readonly table: ReplicatedTable;
   readonly zookeeper: ZooKeeperTarget;
@@ -148,7 +150,6 @@ export interface ChooseReturnOutcome {
 }
 
 export interface AttachInput extends DetachInput {
-  readonly zookeeper: ZooKeeperTarget;
   /** Whether a replica that an abort returns must be writable again; it is not looked at elsewhere. */
   readonly writable?: 'required' | 'report';
 }
@@ -174,14 +175,18 @@ export interface RestoreInput {
   readonly first?: { readonly host: HostTarget; readonly replica: InventoryReplica };
   readonly zookeeper: ZooKeeperTarget;
   readonly writable: 'required' | 'report';
+  /** Whether the blobs of a zero-copy replica are read to prove that they are there. */
+  readonly blobs: 'read' | 'locks';
   readonly limit: number;
   /** The table has this replica alone: its merges start again with its proof. */
   readonly alone: boolean;
 }
 
 export interface MergesInput {
+  readonly migration: string;
   readonly hosts: readonly HostTarget[];
   readonly table: ReplicatedTable;
+  readonly zookeeper: ZooKeeperTarget;
 }
 
 export interface MirrorInput {
@@ -206,7 +211,15 @@ export interface FinishInput {
 export interface FinishOutcome {
   readonly counts: StatusCounts;
   /** What lies in `detached/` of the migration's tables, named by no manifest: left alone, and listed (bounded). */
-  readonly leftovers: readonly { readonly host: string; readonly db: string; readonly table: string; readonly parts: number; readonly names: readonly string[] }[];
+  readonly leftovers: readonly {
+    readonly host: string;
+    readonly db: string;
+    readonly table: string;
+    readonly parts: number;
+    readonly names: readonly string[];
+    /** Some are on an object storage: their blobs may be those of active parts too. */
+    readonly onBlobs: boolean;
+  }[];
   readonly leftoversTotal: number;
 }
 

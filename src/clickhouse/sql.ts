@@ -36,10 +36,20 @@ interface TableName {
   readonly table: string;
 }
 
+/**
+ * Background work on parts beside merges and mutations, which `SYSTEM STOP MERGES` stops both. Source:
+ * https://clickhouse.com/docs/sql-reference/statements/system
+ */
+export const BACKGROUND = ['MOVES', 'CLEANUP'] as const;
+export type Background = (typeof BACKGROUND)[number];
+
 /** The statements that change a replica, in one place, so that a plan prints what a run sends. */
 export const statements = {
   stopMerges: (table: TableName) => `SYSTEM STOP MERGES ${quoteTable(table)}`,
   startMerges: (table: TableName) => `SYSTEM START MERGES ${quoteTable(table)}`,
+  /** What else takes parts away or makes new ones: of zero-copy tables alone, see `BACKGROUND`. */
+  stopBackground: (table: TableName, what: Background) => `SYSTEM STOP ${what} ${quoteTable(table)}`,
+  startBackground: (table: TableName, what: Background) => `SYSTEM START ${what} ${quoteTable(table)}`,
   detach: (table: TableName) => `DETACH TABLE ${quoteTable(table)} PERMANENTLY SYNC`,
   /** Undone by any start of the server: for the moment between it and an ATTACH. */
   detachForNow: (table: TableName) => `DETACH TABLE ${quoteTable(table)} SYNC`,

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 
 import type { InventoryReplica, ReplicaRef } from '../domain/inventory';
 import type { OldMetadata, ReplicaStatus } from '../domain/status';
+import type { ZeroCopyFacts } from '../domain/zero-copy';
 import type { ClickHouseHost } from './host';
 import { askTogether, labelOf, ofTables, rowsOf } from './together';
 
@@ -36,9 +37,14 @@ const SCHEMA: readonly string[] = [
    (migration String, database String, table String, seq UInt64, at DateTime64(6) DEFAULT now64(6), status LowCardinality(String),
     step LowCardinality(String), take String, old_metadata LowCardinality(String), rows UInt64, parts UInt64, detail String)
    ENGINE = MergeTree ORDER BY (migration, database, table, seq) ${DURABLE}`,
+  `CREATE TABLE IF NOT EXISTS ${STORE_DATABASE}.locks
+   (migration String, database String, table String, take String, at DateTime64(6) DEFAULT now64(6), lock_top String, part String, blob String,
+    replica String, own UInt8, legacy UInt8, part_value String, blob_value String, value String)
+   ENGINE = MergeTree ORDER BY (migration, database, table, take) ${DURABLE}`,
 ];
 
-export type ManifestKind = 'detach' | 'baseline';
+/** `strays`: parts in `detached/` that a failed RESTORE left there, by name alone. */
+export type ManifestKind = 'detach' | 'baseline' | 'strays';
 
 /** What is noted of a replica, each note whole in itself; the one with the highest `seq` is in force. */
 export interface ReplicaNote {
@@ -54,6 +60,8 @@ export interface ReplicaNote {
   readonly parts: number;
   /** Present once its way to another path was begun. */
   readonly moved?: true;
+  /** What is known of its zero-copy locks; null where it is no zero-copy table. */
+  readonly zeroCopy: ZeroCopyFacts | null;
 }
 
 /**
@@ -81,10 +89,19 @@ export const FIRST_NOTE: ReplicaNote = {
   oldMetadata: 'kept',
   rows: 0,
   parts: 0,
+  zeroCopy: null,
 };
 
-/** The detail of a replica's notes from the moment on when its way to another path was begun. */
-const MOVED = 'moved';
+type Detail = Pick<ReplicaNote, 'moved' | 'zeroCopy'>;
+
+/** What few replicas have stands together in one column, empty for the others. */
+function detailText({ moved, zeroCopy }: Detail): string {
+  return moved === undefined && zeroCopy === null ? '' : JSON.stringify({ moved, zeroCopy });
+}
+
+function detailOf(text: string): Detail {
+  return text === '' ? { zeroCopy: null } : (JSON.parse(text) as Detail);
+}
 
 interface NoteRow {
   readonly database: string;
@@ -116,7 +133,7 @@ export function noteOfRow(row: NoteRow): ReplicaNote {
     oldMetadata: row.old_metadata as OldMetadata,
     rows: Number(row.rows),
     parts: Number(row.parts),
-    ...(row.detail === MOVED ? { moved: true } : {}),
+    ...detailOf(row.detail),
   };
 }
 
@@ -179,7 +196,7 @@ export class NoteWriter {
       old_metadata: note.oldMetadata,
       rows: note.rows,
       parts: note.parts,
-      detail: note.moved === true ? MOVED : '',
+      detail: detailText(note),
     };
     await new Promise<void>((resolve, reject) => {
       this.pending.push({ row, resolve, reject });

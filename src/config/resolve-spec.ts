@@ -52,7 +52,7 @@ export function resolveSpec(
     onFailure: raw.onFailure ?? SPEC_DEFAULTS.onFailure,
     holdOnFailureMs: parseDuration(raw.holdOnFailure ?? SPEC_DEFAULTS.holdOnFailure),
     preflight: { waitMs: parseDuration(raw.preflight?.wait ?? SPEC_DEFAULTS.preflightWait) },
-    verify: { writable: raw.verify?.writable ?? SPEC_DEFAULTS.writable },
+    verify: { writable: raw.verify?.writable ?? SPEC_DEFAULTS.writable, blobs: raw.verify?.blobs ?? SPEC_DEFAULTS.blobs },
     taskQueue: raw.taskQueue ?? SPEC_DEFAULTS.taskQueue,
     statusFile: overrides.statusFile ?? raw.statusFile ?? `status/${fileName(id)}.yaml`,
     allowMissingReplicas: [...new Set(overrides.allowMissingReplicas ?? [])],

@@ -23,6 +23,7 @@ export const SPEC_DEFAULTS = {
   holdOnFailure: '0s',
   preflightWait: '60s',
   writable: 'required',
+  blobs: 'read',
   taskQueue: 'ch-zk-migrate',
 } as const;
 
@@ -175,6 +176,11 @@ const verify = z.strictObject({
     .optional()
     .describe('Whether a replica must be writable to count as restored')
     .meta({ default: SPEC_DEFAULTS.writable }),
+  blobs: z
+    .enum(['read', 'locks'])
+    .optional()
+    .describe('Zero-copy tables: whether blobs are read to prove that they are there, or only their locks are looked at')
+    .meta({ default: SPEC_DEFAULTS.blobs }),
 });
 
 const preflight = z.strictObject({

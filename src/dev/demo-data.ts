@@ -134,11 +134,22 @@ const HOSTILE_NAMES: readonly (readonly [database: string, name: string])[] = [
 ];
 
 const GENERATED_TABLES = 30;
+const SHARED_TABLES = 3;
 const MANY_PARTS = 240;
 
 /** All tables of the demonstration, about 70. */
 export function demoTables(): SeedTable[] {
   return [...DATASETS.map(realTable), ...HOSTILE_NAMES.map(hostileTable), ...generatedTables()];
+}
+
+/** Tables on the disk `object_storage`, whose replicas share their blobs. */
+export function demoSharedTables(): SeedTable[] {
+  return Array.from({ length: SHARED_TABLES }, (_, i): SeedTable => ({
+    ...{ database: 'zero_copy', name: `orders_${i + 1}`, partitionBy: 'toYYYYMM(day)', orderBy: '(user, day)' },
+    columns: 'day Date, user UInt32, amount Decimal(12, 2), note String',
+    settings: { storage_policy: 'object_storage' },
+    data: events(i),
+  }));
 }
 
 function realTable({ file, row, ...table }: Dataset): SeedTable {

@@ -12,7 +12,7 @@ import { loadSpec } from '../config/load-spec';
 import type { MigrationSummary } from '../domain/summary';
 import { startWorker } from '../worker';
 import { WORKFLOW_TYPE } from '../workflows/messages';
-import { demoTables } from './demo-data';
+import { demoSharedTables, demoTables } from './demo-data';
 import type { Progress } from './progress';
 import { seedTables } from './seed';
 import { stackDown, stackUp, type StackDescription } from './stack';
@@ -56,11 +56,18 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const { dir, progress } = options;
   await removeOld(dir);
   progress('bringing up Temporal, ZooKeeper and four ClickHouse hosts (two shards of two replicas)');
-  const up = await stackUp({ dir, hosts: 4, replicas: 2, zkRoot: OLD_ROOT, progress });
+  const up = await stackUp({ dir, hosts: 4, replicas: 2, zkRoot: OLD_ROOT, zeroCopy: true, progress });
   try {
     const tables = demoTables();
-    progress(`loading ${tables.length} tables on each host`);
-    await Promise.all(SHARDS.map((shard) => seedTables(up.hosts.filter((host) => host.shard === shard), tables)));
+    const shared = demoSharedTables();
+    progress(`loading ${tables.length + shared.length} tables on each host, ${shared.length} of them zero-copy tables`);
+    await Promise.all(
+      SHARDS.map(async (shard) => {
+        const hosts = up.hosts.filter((host) => host.shard === shard);
+        await seedTables(hosts, tables);
+        await seedTables(hosts, shared, { replicate: true });
+      }),
+    );
     const before = await totals(up);
     const statusFile = path.resolve('status', `${ID}.yaml`);
     const spec = writeSpec(up, statusFile);

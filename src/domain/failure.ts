@@ -34,6 +34,8 @@ export const FAILURE_KINDS = {
   REPLICAS_DIFFER: 'final',
   /** A path that may not be deleted. */
   UNSAFE_PATH: 'final',
+  /** Zero-copy replication is not set as it was, or not alike on all replicas. */
+  ZERO_COPY_CHANGED: 'final',
   /** Parts of the manifest are not there, or others are. */
   PROOF_FAILED: 'final',
   /** The replica did not become writable, or did not catch up, in time. */

@@ -51,6 +51,13 @@ export interface ReplicatedTable {
   readonly zookeeperName: string;
   readonly zookeeperPath: string;
   readonly replicas: readonly ReplicaEntry[];
+  /** Replicas of other tables that keep their zero-copy locks under the same id; absent where there are none. */
+  readonly sharers?: readonly SharingReplica[];
+}
+
+/** A replica of another table whose zero-copy locks lie under the same shared id. */
+export interface SharingReplica extends ReplicaRef {
+  readonly replicaName: string;
 }
 
 /** A piece of the inventory, in the inventory's order. */

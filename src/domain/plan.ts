@@ -25,6 +25,31 @@ export interface PlannedTable {
   readonly takenOver?: PlannedTakeOver;
   /** What would be sent, in order: SQL, and deletions as `-- delete …` lines. */
   readonly statements: readonly string[];
+  /** Of a zero-copy table alone. */
+  readonly zero_copy?: PlannedZeroCopy;
+}
+
+/** What a plan says of a replica whose parts are on shared blobs, see docs/zero-copy.md. */
+export interface PlannedZeroCopy {
+  /** Where `allow_remote_fs_zero_copy_replication` is set. */
+  readonly setting: 'server' | 'table';
+  /** Disks of its parts. */
+  readonly disks: readonly string[];
+  /** The value of `table_shared_id`. */
+  readonly shared_id: string;
+  /** Where its locks are today, the server's root included. */
+  readonly lock_root: string;
+  /** Locks of this replica on its active parts. */
+  readonly locks: number;
+  /** Copies of them below the table's own path (compatible mode). */
+  readonly legacy_locks: number;
+  readonly parts_without_lock: number;
+  /** Locks under the shared id of no part that is on any host of the spec. */
+  readonly leaked_locks: number;
+  /** Replicas of other tables with the same shared id. */
+  readonly shared_with: readonly string[];
+  /** Parts in `detached/` that a start attaches again, by name. */
+  readonly attach: readonly string[];
 }
 
 export interface PlannedHost {

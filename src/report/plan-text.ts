@@ -1,7 +1,7 @@
 import type picocolors from 'picocolors';
 import prettyMs from 'pretty-ms';
 
-import type { Plan, PlannedHost } from '../domain/plan';
+import type { Plan, PlannedHost, PlannedZeroCopy } from '../domain/plan';
 import type { Finding } from '../domain/summary';
 
 type Paint = ReturnType<typeof picocolors.createColors>;
@@ -35,8 +35,19 @@ function hostText(host: PlannedHost, paint: Paint): string[] {
       `    path ${printable(table.zk_path)}, replica ${printable(table.replica)}, ${table.znodes === null ? 'nodes not counted' : `${table.znodes} nodes`}`,
       ...(table.takenOver === undefined ? [] : [`    status file: ${table.takenOver.said}; found: ${table.takenOver.found}${table.takenOver.attached ? '' : ', not attached'}`]),
       ...(table.zk_path_after === undefined ? [] : [`    path afterwards ${printable(table.zk_path_after)}, replica ${printable(table.replica_after ?? table.replica)}`]),
+      ...zeroCopyText(table.zero_copy),
       ...table.statements.map((statement) => `    ${printable(statement)}`),
     ]),
+  ];
+}
+
+function zeroCopyText(shared: PlannedZeroCopy | undefined): string[] {
+  if (shared === undefined) return [];
+  const legacy = shared.legacy_locks === 0 ? '' : `, ${shared.legacy_locks} copies below the path`;
+  return [
+    `    zero-copy (set on the ${shared.setting}) on ${printable(shared.disks.join(', ') || 'no disk yet')}, shared id ${printable(shared.shared_id)}`,
+    `    locks of this replica under ${printable(shared.lock_root)}: ${shared.locks}${legacy}; parts without: ${shared.parts_without_lock}; locks of nobody: ${shared.leaked_locks}`,
+    ...(shared.shared_with.length === 0 ? [] : [`    the id is shared with ${printable(shared.shared_with.join(', '))}`]),
   ];
 }
 

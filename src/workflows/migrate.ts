@@ -444,13 +444,13 @@ class Migration {
       this.state.warnings = [
         ...this.state.withoutHosts.map((host) => this.leftOutWarning(host)),
         ...this.state.warnings,
-        ...finished.leftovers.map(({ host, db, table, parts, names }) => ({
+        ...finished.leftovers.map(({ host, db, table, parts, names, onBlobs }) => ({
           code: 'LEFT_IN_DETACHED',
           host,
           db,
           table,
           message: `${parts} part(s) lie in detached/: ${names.join(', ')}${parts > names.length ? ', …' : ''}`,
-          fix: 'left alone: look at them by hand',
+          fix: onBlobs ? 'left alone; a part dropped from here may take along blobs of active parts: see docs/zero-copy.md' : 'left alone: look at them by hand',
         })),
       ];
     } catch (error) {

@@ -29,8 +29,10 @@ export class Phases {
     return host;
   }
 
+  /** Of the table's replicas, and of those that share the id of its zero-copy locks. */
   private hostsOf(table: ReplicatedTable, where: 'before' | 'after'): ReturnType<typeof hostTarget>[] {
-    return table.replicas.map(({ host }) => hostTarget(this.hostOf(host), where));
+    const names = new Set([...table.replicas, ...(table.sharers ?? [])].map(({ host }) => host));
+    return [...names].map((host) => hostTarget(this.hostOf(host), where));
   }
 
   /** Phase 2: save every manifest, DETACH, see that it is gone. */
@@ -175,7 +177,7 @@ export class Phases {
     await this.all(table, picked, async (replica) => {
       const host = this.hostOf(replica.host);
       const outcome = await this.activities.detachReplica.executeWithOptions(named('detach', replica, host.taskQueue), [
-        { migration: this.state.spec.id, host: hostTarget(host, 'before'), replica: placed(replica, 'before'), limit: this.state.limits.detach },
+        { ...this.attachInput(host, replica, 'before'), limit: this.state.limits.detach },
       ]);
       this.runner.took(picked, outcome);
     });
@@ -255,7 +257,7 @@ export class Phases {
     } finally {
       await this.activities.startMerges.executeWithOptions(
         { ...named('start merges', nameOf(table), spec.taskQueue), retry: { maximumAttempts: 5 } },
-        [{ hosts, table }],
+        [{ migration: spec.id, hosts, table, zookeeper }],
       );
     }
   }
@@ -276,6 +278,7 @@ export class Phases {
         ...(first === undefined ? {} : { first: { host: hostTarget(this.hostOf(first.host), where), replica: placed(first, where) } }),
         zookeeper: zookeeperTarget(spec),
         writable: spec.verify.writable,
+        blobs: spec.verify.blobs,
         limit: this.state.limits.restore,
         alone,
       },

@@ -105,6 +105,7 @@ export async function migrate(input: MigrationInput): Promise<void> {
   const hosts = spec.hosts.map((host) => ({ name: host.name, url: host.url, user: host.user, zookeeper: host.zookeeper }));
   const { tables } = await loadPage({ migration: spec.id, hosts, limit: 10 });
   try {
+    const zookeeper = { auxiliary: {} };
     if (carried === undefined) {
       show({ phases: [{ phase: 'detach', started: now() }] });
       await unpaused();
@@ -112,7 +113,7 @@ export async function migrate(input: MigrationInput): Promise<void> {
         const host = hosts[index] ?? hosts[0];
         if (host === undefined) continue;
         try {
-          await detachReplica({ migration: spec.id, host, replica, limit: 1 });
+          await detachReplica({ migration: spec.id, host, replica, zookeeper, limit: 1 });
         } catch (error) {
           const { host: name, database, table } = replica;
           show({
@@ -140,14 +141,13 @@ export async function migrate(input: MigrationInput): Promise<void> {
       show({ outcome: 'running', waitingFor: null });
     }
     await unpaused();
-    const zookeeper = { auxiliary: {} };
     for (const table of tables)
       await cleanTable({ migration: spec.id, hosts, table, zookeeper, allowMissingReplicas: [], limit: 1, keep: 'delete' });
     show({ phase: 'restore', counts: { ...NO_COUNTS, ZK_CLEANED: 2 } });
     for (const [index, replica] of tables.flatMap((table) => table.replicas).entries()) {
       const host = hosts[index] ?? hosts[0];
       if (host !== undefined)
-        await restoreReplica({ migration: spec.id, host, replica, zookeeper, writable: 'report', limit: 1, alone: false });
+        await restoreReplica({ migration: spec.id, host, replica, zookeeper, writable: 'report', blobs: 'read', limit: 1, alone: false });
     }
     show({ phase: 'finish', outcome: 'completed', counts: { ...NO_COUNTS, RESTORED: 2 }, waitingFor: null });
   } catch (error) {

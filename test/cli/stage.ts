@@ -115,7 +115,7 @@ export function spec(id: string, change: Partial<MigrationSpec> = {}): Migration
     onFailure: 'stop',
     holdOnFailureMs: 0,
     preflight: { waitMs: 0 },
-    verify: { writable: 'report' },
+    verify: { writable: 'report', blobs: 'read' },
     taskQueue: TASK_QUEUE,
     statusFile: 'status.yaml',
     allowMissingReplicas: [],

@@ -29,7 +29,7 @@ describe('a resolved spec', () => {
       onFailure: 'stop',
       holdOnFailureMs: 0,
       preflight: { waitMs: 60_000 },
-      verify: { writable: 'required' },
+      verify: { writable: 'required', blobs: 'read' },
       taskQueue: 'ch-zk-migrate',
       statusFile: 'status/rebuild.yaml',
       allowMissingReplicas: [],
@@ -67,7 +67,7 @@ parallel: { detach: 1, clean: 2, restore: 3 }
 onFailure: continue
 holdOnFailure: 90s
 preflight: { wait: 2m }
-verify: { writable: report }
+verify: { writable: report, blobs: locks }
 taskQueue: q
 statusFile: s.yaml
 `);
@@ -108,7 +108,7 @@ statusFile: s.yaml
       onFailure: 'continue',
       holdOnFailureMs: 90_000,
       preflight: { waitMs: 120_000 },
-      verify: { writable: 'report' },
+      verify: { writable: 'report', blobs: 'locks' },
       taskQueue: 'q',
       statusFile: 's.yaml',
       allowMissingReplicas: [],

@@ -11,7 +11,7 @@ import { execa } from 'execa';
 import { stringify } from 'yaml';
 
 import { quoteIdentifier, quoteTable } from '../../src/clickhouse/sql';
-import { type SeedTable, seedTables } from '../../src/dev/seed';
+import { type SeedOptions, type SeedTable, seedTables } from '../../src/dev/seed';
 import { restartHost, type StackDescription, stackDown, stackStatus, stackUp } from '../../src/dev/stack';
 import type { MigrationSummary } from '../../src/domain/summary';
 
@@ -20,11 +20,11 @@ export const CLI = resolve(__dirname, '../../src/cli.js');
 let made: Promise<StackDescription> | undefined;
 let directory: string | undefined;
 
-/** The run's stack: two shards of two replicas. */
+/** The run's stack: two shards of two replicas, with a disk `object_storage` beside the local one. */
 export async function stack(): Promise<StackDescription> {
   made ??= (async () => {
     directory = mkdtempSync(join(tmpdir(), 'ch-zk-migrate-test-'));
-    return stackUp({ dir: join(directory, 'stack'), hosts: 4, replicas: 2, zkRoot: '/start' });
+    return stackUp({ dir: join(directory, 'stack'), hosts: 4, replicas: 2, zkRoot: '/start', zeroCopy: true });
   })();
   await made;
   return stackStatus(join(directory ?? '', 'stack'));
@@ -118,8 +118,8 @@ export class Ground {
   }
 
   /** Tables on every shard of the ground. */
-  async seed(tables: readonly SeedTable[]): Promise<void> {
-    for (const shard of new Set(this.hosts.map((host) => host.shard))) await seedTables(this.hostsOfShard(shard), tables);
+  async seed(tables: readonly SeedTable[], options: SeedOptions = {}): Promise<void> {
+    for (const shard of new Set(this.hosts.map((host) => host.shard))) await seedTables(this.hostsOfShard(shard), tables, options);
   }
 
   /** A spec file; `change` edits the document before it is written. */

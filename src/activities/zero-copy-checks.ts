@@ -1,0 +1,278 @@
+import { quoteTable } from '../clickhouse/sql';
+import { MigrationError } from '../domain/failure';
+import { replicaLabel } from '../domain/inventory';
+import type { PlannedZeroCopy } from '../domain/plan';
+import type { EnsembleSpec, MigrationSpec } from '../domain/spec';
+import { lockPath, locksOf, versionFault, type ZeroCopyLock } from '../domain/zero-copy';
+import { hostTarget } from '../workflows/targets';
+import type { ZooKeeperSession } from '../zookeeper/session';
+import { type Connections, ensembleOf, report } from './deps';
+import type { ListedReplica } from './inspect';
+import type { Findings, InspectedHost } from './preflight';
+import { entryOf } from './take-over';
+import { type PartNames, partNamesOf } from './zero-copy-parts';
+import { type LockTree, readLocks, readSharedId } from './zero-copy-locks';
+import { settingOf, storageOf, type ZeroCopySetting } from './zero-copy-storage';
+import { straysAmong } from './zero-copy-strays';
+
+interface Member {
+  readonly host: InspectedHost;
+  readonly listed: ListedReplica;
+  readonly setting: ZeroCopySetting;
+}
+
+/** All replicas of one path. */
+interface Group {
+  readonly ensemble: EnsembleSpec;
+  readonly path: string;
+  readonly members: readonly Member[];
+}
+
+/** A zero-copy table, with the tables (itself included) whose locks lie under the same id. */
+interface Sharing extends Group {
+  readonly sharedId: string;
+  readonly lockRoot: string;
+}
+
+/**
+ * What stands against carrying the zero-copy tables, and what a plan says of each replica. Only SELECTs and ZooKeeper reads. See
+ * docs/zero-copy.md.
+ */
+export async function checkZeroCopy(
+  connections: Connections,
+  spec: MigrationSpec,
+  hosts: readonly InspectedHost[],
+  found: Findings,
+): Promise<ReadonlyMap<ListedReplica, PlannedZeroCopy>> {
+  const groups = await groupAll(spec, hosts);
+  const parts = new Map<InspectedHost, PartNames>();
+  for (const host of new Set(groups.flatMap(({ members }) => members.map((member) => member.host)))) parts.set(host, await partNamesOf(host.server));
+  const carried: Sharing[] = [];
+  for (const group of groups) {
+    const zookeeper = await connections.zookeeper(group.ensemble, spec.digestEnv);
+    const first = group.members[0];
+    if (first === undefined) continue;
+    if (!group.members.some(isOn)) await checkOff(zookeeper, group, parts, found);
+    if (!checkSettings(group, found)) continue;
+    const sharedId = (await readSharedId(zookeeper, group.path)) ?? first.listed.replica.uuid;
+    carried.push({ ...group, sharedId, lockRoot: first.setting.lockRoot });
+  }
+  const planned = new Map<ListedReplica, PlannedZeroCopy>();
+  for (const table of carried) {
+    if (!isSelected(table)) continue;
+    checkWay(spec, table, found);
+    const sharers = carried.filter((other) => other !== table && idOf(other) === idOf(table));
+    report({ doing: 'looking at zero-copy locks', done: planned.size });
+    await checkTable(connections, spec, table, sharers, parts, found, planned);
+  }
+  return planned;
+}
+
+/** Ways of a migration that do not carry locks. */
+function checkWay(spec: MigrationSpec, { members }: Sharing, found: Findings): void {
+  for (const { listed: { replica, selected } } of members) {
+    if (!selected) continue;
+    if (spec.newPath !== undefined) {
+      found.refuse('ZERO_COPY_PATH', replica, 'it is a zero-copy table: as a plain table, which it would be for a moment, it removes parts without asking for locks', 'leave it out with tables.exclude; in place or to another root it can be carried');
+    }
+    if (entryOf(spec, replica) !== undefined) {
+      found.refuse('TAKE_OVER_ZERO_COPY', replica, 'it is a zero-copy table: the status file knows nothing of its locks', 'take it out of the file and start without it, in place: parts that a RESTORE left in detached/ are found (ZERO_COPY_BROKEN)');
+    }
+  }
+}
+
+function idOf({ ensemble, lockRoot, sharedId }: Sharing): string {
+  return JSON.stringify([ensemble, lockRoot, sharedId]);
+}
+
+function isSelected({ members }: Group): boolean {
+  return members.some(({ listed }) => listed.selected);
+}
+
+/** Every table of the hosts, selected or not, that could have parts on an object storage on one of them. */
+async function groupAll(spec: MigrationSpec, hosts: readonly InspectedHost[]): Promise<Group[]> {
+  const groups = new Map<string, Group & { members: Member[] }>();
+  for (const host of hosts) {
+    const storage = await storageOf(host.server);
+    for (const listed of host.replicas) {
+      const ensemble = knownEnsemble(spec, host, listed);
+      if (ensemble === undefined) continue;
+      const path = listed.replica.zookeeperPath;
+      const key = JSON.stringify([ensemble, path]);
+      const group = groups.get(key) ?? { ensemble, path, members: [] };
+      group.members.push({ host, listed, setting: settingOf(storage, listed) });
+      groups.set(key, group);
+    }
+  }
+  return [...groups.values()].filter(({ members }) => members.some(({ setting }) => setting.remote));
+}
+
+/** An auxiliary ensemble that the spec does not name is refused elsewhere. */
+function knownEnsemble(spec: MigrationSpec, host: InspectedHost, { replica }: ListedReplica): EnsembleSpec | undefined {
+  try {
+    return ensembleOf(hostTarget(host.spec, 'before'), spec, replica.zookeeperName);
+  } catch (error) {
+    if (error instanceof MigrationError) return undefined;
+    throw error;
+  }
+}
+
+function isOn({ setting }: Member): boolean {
+  return setting.remote && setting.on;
+}
+
+/** True for a table to be carried: zero-copy on every replica, set alike. */
+function checkSettings(group: Group, found: Findings): boolean {
+  const on = group.members.filter(isOn);
+  const [first] = on;
+  if (first === undefined) return false;
+  if (!isSelected(group)) return true;
+  const others = group.members.filter((member) => !isOn(member) || member.setting.lockRoot !== first.setting.lockRoot);
+  for (const other of others) {
+    found.refuse('ZERO_COPY_DIFFERS', other.listed.replica, `zero-copy replication is not set for it as on ${replicaLabel(first.listed.replica)}: a part that one replica removes takes along blobs of the other`, 'set allow_remote_fs_zero_copy_replication and remote_fs_zero_copy_zookeeper_path alike on all replicas first');
+  }
+  if (!/^\/[^{]*$/u.test(first.setting.lockRoot)) {
+    found.refuse('ZERO_COPY_LOCK_ROOT', first.listed.replica, `remote_fs_zero_copy_zookeeper_path is ${first.setting.lockRoot}: only a plain path can be followed`, 'leave it out with tables.exclude');
+    return false;
+  }
+  return true;
+}
+
+/** Locks of a table that has the setting off on every replica: whatever part it removes now takes its blobs along, locked or not. */
+async function checkOff(zookeeper: ZooKeeperSession, group: Group, parts: ReadonlyMap<InspectedHost, PartNames>, found: Findings): Promise<void> {
+  const sharedId = await readSharedId(zookeeper, group.path);
+  const [first] = group.members;
+  if (first === undefined || sharedId === undefined || !isSelected(group)) return;
+  const { locks } = await readLocks(zookeeper, { lockRoot: first.setting.lockRoot, sharedId }, group.path);
+  for (const { host, listed } of group.members) {
+    const own = locksOf(locks, listed.replica.replicaName, new Set(parts.get(host)?.of(listed.replica).active));
+    if (own.length === 0) continue;
+    found.refuse('ZERO_COPY_OFF', listed.replica, `${own.length} of its parts have zero-copy locks, and allow_remote_fs_zero_copy_replication is off: a part that it removes takes along blobs of other replicas`, 'set it on again, on every replica, and restart the servers');
+  }
+}
+
+async function checkTable(
+  connections: Connections,
+  spec: MigrationSpec,
+  table: Sharing,
+  sharers: readonly Sharing[],
+  parts: ReadonlyMap<InspectedHost, PartNames>,
+  found: Findings,
+  planned: Map<ListedReplica, PlannedZeroCopy>,
+): Promise<void> {
+  const zookeeper = await connections.zookeeper(table.ensemble, spec.digestEnv);
+  const tree = await readLocks(zookeeper, table, table.path);
+  checkSharers(table, sharers, found);
+  const leaked = leakedLocks(tree, [table, ...sharers], parts);
+  const [first] = table.members;
+  if (leaked.length > 0 && first !== undefined) {
+    const [example] = leaked;
+    found.warn('ZERO_COPY_LEAKED', first.listed.replica, `${leaked.length} zero-copy locks are of no part that a replica of the spec has, such as ${example === undefined ? '' : lockPath(example)}`, 'left alone: their blobs are never deleted by the servers, look at them when all is done');
+  }
+  for (const member of table.members) {
+    if (!member.listed.selected) continue;
+    const { listed, host } = member;
+    const names = parts.get(host)?.of(listed.replica) ?? { active: [], outdated: [], lying: [], detached: [], rows: 0 };
+    checkVersion(member, found);
+    await checkRights(member, spec, found);
+    const own = locksOf(tree.locks, listed.replica.replicaName, new Set(names.active));
+    const locked = new Set(own.map(({ part }) => part));
+    const unlocked = names.active.filter((name) => !locked.has(name));
+    const strays = names.rows > 0 ? [] : straysAmong(listed.replica, names.lying, tree.locks);
+    warnOfParts(member, { unlocked, outdated: names.outdated, strays }, found);
+    await checkTarget(connections, spec, table, member, new Set(locksOf(tree.locks, listed.replica.replicaName, new Set([...names.active, ...strays])).map(({ blob }) => blob)), found);
+    planned.set(listed, {
+      setting: member.setting.from,
+      disks: listed.disks,
+      shared_id: table.sharedId,
+      lock_root: `${table.ensemble.root}${table.lockRoot}`,
+      locks: own.filter(({ legacy }) => !legacy).length,
+      legacy_locks: own.filter(({ legacy }) => legacy).length,
+      parts_without_lock: unlocked.length,
+      leaked_locks: leaked.length,
+      shared_with: sharers.flatMap(({ members }) => members.map((other) => replicaLabel(other.listed.replica))),
+      attach: strays,
+    });
+  }
+}
+
+function checkSharers(table: Sharing, sharers: readonly Sharing[], found: Findings): void {
+  const left = sharers.flatMap(({ members }) => members).find(({ listed }) => !listed.selected);
+  if (left === undefined) return;
+  for (const { listed } of table.members) {
+    found.refuse('ZERO_COPY_SHARED', listed.replica, `its zero-copy locks lie under the same id ${table.sharedId} as those of ${replicaLabel(left.listed.replica)}, which is not in the inventory`, 'take both in (tables.include), or leave both out');
+  }
+}
+
+/** Locks of no part that any replica of these tables has on its disk, by the names of parts. */
+function leakedLocks(tree: LockTree, tables: readonly Sharing[], parts: ReadonlyMap<InspectedHost, PartNames>): ZeroCopyLock[] {
+  const used = new Set<string>();
+  for (const { host, listed } of tables.flatMap(({ members }) => members)) {
+    const names = parts.get(host)?.of(listed.replica);
+    for (const name of [...(names?.active ?? []), ...(names?.outdated ?? []), ...(names?.detached ?? [])]) {
+      used.add(JSON.stringify([listed.replica.replicaName, name]));
+    }
+  }
+  return tree.locks.filter(({ replica, part }) => !used.has(JSON.stringify([replica, part])));
+}
+
+function checkVersion({ host, listed }: Member, found: Findings): void {
+  const fault = versionFault(host.version);
+  if (fault === 'deletes-shared-blobs') {
+    found.refuse('ZERO_COPY_VERSION', listed.replica, `ClickHouse ${host.version} deletes blobs that other replicas use when it removes a part (ClickHouse pull requests 94262 and 95597)`, 'upgrade the server to a later release first');
+  } else if (fault === 'deletes-unlocked-blobs') {
+    found.warn('ZERO_COPY_OLD', listed.replica, `ClickHouse ${host.version} deletes the blobs of a part whose lock is lost when it removes the part (ClickHouse pull request 72933)`, 'drop nothing in detached/ of the table, or upgrade the server first');
+  }
+}
+
+/** The proof reads the table: the right to do so is asked for now, not after its DETACH. */
+async function checkRights({ host, listed: { replica } }: Member, spec: MigrationSpec, found: Findings): Promise<void> {
+  if (spec.verify.blobs === 'locks') return;
+  try {
+    await host.server.select(`SELECT * FROM ${quoteTable(replica)} LIMIT 0`, { doing: `asking whether ${replicaLabel(replica)} can be read` });
+  } catch (error) {
+    if (!(error instanceof MigrationError) || error.type !== 'ACCESS_DENIED') throw error;
+    found.refuse('ACCESS_DENIED', replica, error.message, `GRANT SELECT ON ${quoteTable(replica)}, or write verify: { blobs: locks }`);
+  }
+}
+
+function warnOfParts(
+  { listed: { replica } }: Member,
+  { unlocked, outdated, strays }: { readonly unlocked: readonly string[]; readonly outdated: readonly string[]; readonly strays: readonly string[] },
+  found: Findings,
+): void {
+  if (unlocked.length > 0) {
+    found.warn('ZERO_COPY_UNLOCKED', replica, `${unlocked.length} active parts have no zero-copy lock of this replica: ${someOf(unlocked)}`, 'another replica could delete their blobs; they get their locks with RESTORE');
+  }
+  if (outdated.length > 0) {
+    found.warn('ZERO_COPY_OUTDATED', replica, `${outdated.length} old parts are not removed yet, and would lie in detached/ afterwards: ${someOf(outdated)}`, 'they may share blobs with active parts: wait until the server removed them (old_parts_lifetime, 8 minutes), or drop none of them from detached/ later');
+  }
+  if (strays.length > 0) {
+    found.warn('ZERO_COPY_BROKEN', replica, `it has no row, and ${strays.length} parts lie in detached/ with its locks, as a RESTORE that met old locks leaves them: ${strays.join(', ')}`, 'a start attaches exactly these parts again; look through the list first');
+  }
+}
+
+const NAMES_SHOWN = 10;
+
+function someOf(names: readonly string[]): string {
+  return `${names.slice(0, NAMES_SHOWN).join(', ')}${names.length > NAMES_SHOWN ? ', …' : ''}`;
+}
+
+/** Where the locks will be made anew, none of the same replica on the same blob may be: RESTORE would fail on it. */
+async function checkTarget(
+  connections: Connections,
+  spec: MigrationSpec,
+  table: Sharing,
+  { host, listed: { replica } }: Member,
+  blobs: ReadonlySet<string>,
+  found: Findings,
+): Promise<void> {
+  const { zookeeper, after } = host.spec;
+  if ((zookeeper.connect === after.connect && zookeeper.root === after.root) || replica.zookeeperName !== 'default') return;
+  const target = await connections.zookeeper(after, spec.digestEnv);
+  const { locks } = await readLocks(target, table, table.path);
+  const inTheWay = locks.filter((lock) => lock.replica === replica.replicaName && blobs.has(lock.blob));
+  const [first] = inTheWay;
+  if (first === undefined) return;
+  found.refuse('ZERO_COPY_TARGET', replica, `${inTheWay.length} of its zero-copy locks are at the new place already, such as ${after.root}${lockPath(first)}: RESTORE would fail on them`, 'choose another root, or remove these locks once you know that no server uses that root');
+}

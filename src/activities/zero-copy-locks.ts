@@ -1,0 +1,149 @@
+import { randomUUID } from 'node:crypto';
+
+import type { ClickHouseHost } from '../clickhouse/host';
+import { createStore, STORE_DATABASE } from '../clickhouse/store';
+import { MigrationError } from '../domain/failure';
+import { type InventoryReplica, replicaLabel, type ReplicaRef } from '../domain/inventory';
+import { blobOfPath, isAmbiguous, lockPath, locksOf, type ZeroCopyFacts, type ZeroCopyLock } from '../domain/zero-copy';
+import type { ZooKeeperSession } from '../zookeeper/session';
+import { report } from './deps';
+
+/** The locks under one shared id, and what their nodes hold: a part's node may name files that a mutation of it shares. */
+export interface LockTree {
+  readonly locks: readonly ZeroCopyLock[];
+  /** Data by path, of nodes that have any. */
+  readonly values: ReadonlyMap<string, string>;
+}
+
+const DEPTH_OF_LOCK = 3;
+const AT_ONCE = 256;
+
+/**
+ * Reads every lock under a shared id, of every disk kind, and below the table's own path where an older version kept them
+ * (`zero_copy_<kind>/shared`). Ephemeral nodes (a merge's exclusive lock) are no locks of parts.
+ */
+export async function readLocks(
+  zookeeper: ZooKeeperSession,
+  { lockRoot, sharedId }: Pick<ZeroCopyFacts, 'lockRoot' | 'sharedId'>,
+  tablePath: string,
+): Promise<LockTree> {
+  const kinds = async (below: string): Promise<string[]> =>
+    ((await zookeeper.children(below)) ?? []).filter((name) => name.startsWith('zero_copy_'));
+  const tops = [
+    ...(await kinds(lockRoot)).map((kind) => ({ top: `${lockRoot}/${kind}/${sharedId}`, legacy: false })),
+    ...(await kinds(tablePath)).map((kind) => ({ top: `${tablePath}/${kind}/shared`, legacy: true })),
+  ];
+  const locks: ZeroCopyLock[] = [];
+  const withData: string[] = [];
+  for (const { top, legacy } of tops) {
+    for (const { path, stat } of await zookeeper.listTree(top)) {
+      if (stat.ephemeralOwner !== '0' || path === top) continue;
+      const [part = '', blob = '', replica = '', ...rest] = path.slice(top.length + 1).split('/');
+      if (replica !== '' && rest.length === 0) locks.push({ top, part, blob, replica, legacy });
+      if (stat.dataLength > 0 && rest.length === 0) withData.push(path);
+    }
+  }
+  const values = new Map<string, string>();
+  await eachOf(withData, async (path) => {
+    const node = await zookeeper.get(path);
+    if (node !== undefined) values.set(path, node.data.toString());
+  });
+  return { locks, values };
+}
+
+/** The value of the table's `table_shared_id`, or undefined where it has none. */
+export async function readSharedId(zookeeper: ZooKeeperSession, tablePath: string): Promise<string | undefined> {
+  return (await zookeeper.get(`${tablePath}/table_shared_id`))?.data.toString();
+}
+
+/**
+ * The locks that belong to these parts of a replica on its host. Where ZooKeeper alone cannot tell (a table that shares the id has a
+ * replica of the same name; one part with several blobs), the blobs decide which the host's own files name.
+ */
+export async function ownLocks(
+  host: ClickHouseHost,
+  replica: InventoryReplica,
+  tree: LockTree,
+  parts: ReadonlySet<string>,
+  nameIsShared: boolean,
+): Promise<ZeroCopyLock[]> {
+  const own = locksOf(tree.locks, replica.replicaName, parts);
+  if (!nameIsShared && !isAmbiguous(own)) return own;
+  return locksOf(tree.locks, replica.replicaName, parts, await blobsOnHost(host, replica));
+}
+
+const NO_UUID = '00000000-0000-0000-0000-000000000000';
+
+/** The blobs that the table's parts on this host are known by, whether it is attached or not. Reads every file name on the host's remote disks. */
+async function blobsOnHost(host: ClickHouseHost, replica: InventoryReplica): Promise<ReadonlySet<string>> {
+  if (replica.uuid === NO_UUID) {
+    throw new MigrationError('UNSUPPORTED', `${replicaLabel(replica)} has no uuid, and shares its lock names with another table: whose locks are whose cannot be told`);
+  }
+  report({ doing: 'reading which blobs are whose' });
+  const rows = await host.select<{ path: string }>(
+    "SELECT remote_path AS path FROM system.remote_data_paths WHERE local_path LIKE concat('%/', {uuid:String}, '/%/checksums.txt')",
+    { params: { uuid: replica.uuid }, doing: `reading the blobs of ${replicaLabel(replica)}`, timeoutMs: 3_600_000 },
+  );
+  return new Set(rows.map(({ path }) => blobOfPath(path)));
+}
+
+/** Saves the locks of a table, with what their nodes hold, durably on a host, and answers the id of this taking. */
+export async function saveLocks(
+  host: ClickHouseHost,
+  migration: string,
+  replica: ReplicaRef,
+  tree: LockTree,
+  own: readonly ZeroCopyLock[],
+): Promise<string> {
+  const take = randomUUID();
+  await createStore(host);
+  const mine = new Set(own.map(lockPath));
+  const value = (path: string): string => tree.values.get(path) ?? '';
+  const rows = tree.locks.map((lock) => ({
+    migration,
+    database: replica.database,
+    table: replica.table,
+    take,
+    lock_top: lock.top,
+    part: lock.part,
+    blob: lock.blob,
+    replica: lock.replica,
+    own: mine.has(lockPath(lock)) ? 1 : 0,
+    legacy: lock.legacy ? 1 : 0,
+    part_value: value(`${lock.top}/${lock.part}`),
+    blob_value: value(`${lock.top}/${lock.part}/${lock.blob}`),
+    value: value(lockPath(lock)),
+  }));
+  if (rows.length > 0) await host.insert(`${STORE_DATABASE}.locks`, rows, { doing: `saving the locks of ${replicaLabel(replica)}`, timeoutMs: 600_000 });
+  return take;
+}
+
+/** The replica's own locks as they were saved. */
+export async function savedLocks(host: ClickHouseHost, migration: string, replica: ReplicaRef, take: string): Promise<ZeroCopyLock[]> {
+  const rows = await host.select<Omit<ZeroCopyLock, 'top' | 'legacy'> & { lock_top: string; legacy: number }>(
+    `SELECT lock_top, part, blob, replica, legacy FROM ${STORE_DATABASE}.locks WHERE migration = {migration:String}
+       AND database = {database:String} AND table = {table:String} AND take = {take:String} AND own`,
+    { params: { migration, database: replica.database, table: replica.table, take }, doing: `reading the saved locks of ${replicaLabel(replica)}`, timeoutMs: 300_000 },
+  );
+  return rows.map(({ lock_top: top, part, blob, replica: holder, legacy }) => ({ top, part, blob, replica: holder, legacy: legacy === 1 }));
+}
+
+/** Deletes exactly these locks, and the nodes above them that are empty then, up to the shared id's own. */
+export async function deleteLocks(zookeeper: ZooKeeperSession, locks: readonly ZeroCopyLock[]): Promise<void> {
+  let done = 0;
+  const remove = async (paths: Iterable<string>): Promise<void> => {
+    await eachOf([...new Set(paths)], async (path) => {
+      await zookeeper.delete(path);
+      done += 1;
+      if (done % 1_000 === 0) report({ doing: 'deleting zero-copy locks', done });
+    });
+  };
+  await remove(locks.map(lockPath));
+  for (let depth = DEPTH_OF_LOCK - 1; depth >= 0; depth -= 1) {
+    await remove(locks.map(({ top, part, blob }) => [top, part, blob].slice(0, depth + 1).join('/')));
+  }
+}
+
+async function eachOf(paths: readonly string[], work: (path: string) => Promise<void>): Promise<void> {
+  for (let from = 0; from < paths.length; from += AT_ONCE) await Promise.all(paths.slice(from, from + AT_ONCE).map(work));
+}

@@ -1,0 +1,127 @@
+/**
+ * Zero-copy replication: replicas share the blobs of a part on an object storage, and each holds a lock node in ZooKeeper for as long as
+ * it has the part, `<lock root>/zero_copy_<disk kind>/<table_shared_id>/<part>/<blob of checksums.txt>/<replica>`. What is decided about
+ * such locks is here; docs/zero-copy.md has the sources.
+ */
+
+/** What a migration keeps of a zero-copy replica in its note: read before DETACH, completed before anything is deleted. */
+export interface ZeroCopyFacts {
+  /** The setting `remote_fs_zero_copy_zookeeper_path` in force, below the server's root. */
+  readonly lockRoot: string;
+  /** The value of `<table path>/table_shared_id`; where that node is gone, the table's uuid, which it is made from. */
+  readonly sharedId: string;
+  /** The locks as they were saved, by the id of their taking; empty before that. */
+  readonly locksTake: string;
+  /** Locks of this replica among them that the run deletes. */
+  readonly locks: number;
+  /** Parts that a failed RESTORE left in `detached/`, saved by the id of their taking; empty where the table is whole. */
+  readonly strayTake: string;
+  readonly strays: number;
+}
+
+/** One lock: a replica has a part with this blob. */
+export interface ZeroCopyLock {
+  /** The node that holds the table's parts. */
+  readonly top: string;
+  readonly part: string;
+  /** The path of the blob of `checksums.txt`, its slashes replaced. */
+  readonly blob: string;
+  readonly replica: string;
+  /** A copy below the table's own path, from before locks had a root of their own. */
+  readonly legacy: boolean;
+}
+
+export function lockPath(lock: ZeroCopyLock): string {
+  return `${lock.top}/${lock.part}/${lock.blob}/${lock.replica}`;
+}
+
+/** A blob's path as a lock names it (`unlockSharedDataByID` in ClickHouse's StorageReplicatedMergeTree.cpp). */
+export function blobOfPath(remotePath: string): string {
+  return remotePath.replaceAll('/', '_');
+}
+
+/**
+ * The locks by which one replica holds these parts; where blobs are given, only those with one of them. All others (of other replicas, of
+ * tables that share the id, of parts that nobody has any more) are not among them, and so are never touched.
+ */
+export function locksOf(
+  locks: readonly ZeroCopyLock[],
+  replica: string,
+  parts: ReadonlySet<string>,
+  blobs?: ReadonlySet<string>,
+): ZeroCopyLock[] {
+  return locks.filter((lock) => lock.replica === replica && parts.has(lock.part) && (blobs?.has(lock.blob) ?? true));
+}
+
+/** Whether one part is locked by one replica with several blobs: only the blobs on its host tell which lock is in use. */
+export function isAmbiguous(own: readonly ZeroCopyLock[]): boolean {
+  const blobOf = new Map<string, string>();
+  return own.some(({ part, blob }) => {
+    const known = blobOf.get(part);
+    blobOf.set(part, blob);
+    return known !== undefined && known !== blob;
+  });
+}
+
+interface PartName {
+  readonly partition: string;
+  readonly min: number;
+  readonly max: number;
+  readonly level: number;
+  readonly mutation: number;
+}
+
+function parsePart(name: string): PartName | undefined {
+  const [, partition, min, max, level, mutation] = /^([^_]+)_(\d+)_(\d+)_(\d+)(?:_(\d+))?$/u.exec(name) ?? [];
+  if (partition === undefined) return undefined;
+  return { partition, min: Number(min), max: Number(max), level: Number(level), mutation: Number(mutation ?? 0) };
+}
+
+function contains(outer: PartName, inner: PartName): boolean {
+  return (
+    outer.partition === inner.partition &&
+    outer.min <= inner.min &&
+    outer.max >= inner.max &&
+    outer.level >= inner.level &&
+    outer.mutation >= inner.mutation
+  );
+}
+
+/**
+ * The parts among these that no other one contains: of a part and what it was merged or mutated from, attaching both would double rows.
+ * A name that is no part's is left out.
+ */
+export function outermostParts(names: readonly string[]): string[] {
+  const parts = names.flatMap((name) => {
+    const parsed = parsePart(name);
+    return parsed === undefined ? [] : [{ name, parsed }];
+  });
+  return parts.filter((one) => !parts.some((other) => other !== one && contains(other.parsed, one.parsed))).map(({ name }) => name);
+}
+
+const TOKEN = /'(?:[^'\\]|\\[^]|'')*'|`(?:[^`\\]|\\[^])*`|"(?:[^"\\]|\\[^])*"|[\p{L}_][\p{L}\p{N}_]*|\d[\w.]*|[^\s]/gu;
+
+/** The value of a setting in a CREATE query, as it is written, or undefined. Text in quotes is not searched. */
+export function tableSetting(createQuery: string, name: string): string | undefined {
+  const tokens = createQuery.match(TOKEN) ?? [];
+  const settings = tokens.findLastIndex((token) => token.toUpperCase() === 'SETTINGS');
+  if (settings < 0) return undefined;
+  const at = tokens.findIndex((token, index) => index > settings && token === name && tokens[index + 1] === '=');
+  const value = at < 0 ? undefined : tokens[at + 2];
+  return value?.startsWith("'") === true ? value.slice(1, -1) : value;
+}
+
+/**
+ * What a version of ClickHouse does wrong with shared blobs. Of 25.12, the only release with the first fault (pull requests 94262, 95597 and
+ * 106854), it is not known which patch mends it; before 25.1 a part whose lock is lost takes its blobs along (pull request 72933).
+ */
+export function versionFault(version: string): 'deletes-shared-blobs' | 'deletes-unlocked-blobs' | undefined {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (major === 25 && minor === 12) return 'deletes-shared-blobs';
+  return major < 25 || (major === 25 && minor < 1) ? 'deletes-unlocked-blobs' : undefined;
+}
+
+/** `1`, `true` and `'1'` mean on. */
+export function isOn(value: string | undefined): boolean {
+  return value === '1' || value?.toLowerCase() === 'true';
+}

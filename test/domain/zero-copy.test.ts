@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+
+import { blobOfPath, isAmbiguous, locksOf, outermostParts, tableSetting, versionFault, type ZeroCopyLock } from '../../src/domain/zero-copy';
+
+function lock(part: string, blob: string, replica: string): ZeroCopyLock {
+  return { top: '/locks/id', part, blob, replica, legacy: false };
+}
+
+describe('zero-copy locks', () => {
+  const locks = [lock('0_0_0_0', 'a', 'r1'), lock('0_0_0_0', 'a', 'r2'), lock('0_0_0_0', 'b', 'r1'), lock('1_0_0_0', 'c', 'r1'), lock('1_0_0_0', 'c', 'r10')];
+
+  it('of a replica are those on its parts, and of no other replica or part', () => {
+    assert.deepEqual(locksOf(locks, 'r1', new Set(['1_0_0_0'])), [lock('1_0_0_0', 'c', 'r1')]);
+    assert.deepEqual(locksOf(locks, 'r2', new Set(['1_0_0_0'])), []);
+    assert.deepEqual(locksOf(locks, 'r1', new Set()), []);
+  });
+
+  it('are told apart by their blobs where a part has several', () => {
+    const own = locksOf(locks, 'r1', new Set(['0_0_0_0', '1_0_0_0']));
+    assert.ok(isAmbiguous(own));
+    assert.ok(!isAmbiguous(locksOf(locks, 'r2', new Set(['0_0_0_0']))));
+    assert.deepEqual(locksOf(locks, 'r1', new Set(['0_0_0_0']), new Set(['b'])), [lock('0_0_0_0', 'b', 'r1')]);
+  });
+
+  it('name a blob by its path', () => {
+    assert.equal(blobOfPath('bucket/abc/def'), 'bucket_abc_def');
+  });
+});
+
+describe('parts to be brought back', () => {
+  it('are not those that another one contains', () => {
+    assert.deepEqual(outermostParts(['all_1_1_0', 'all_2_2_0', 'all_1_2_1', 'all_3_3_0']), ['all_1_2_1', 'all_3_3_0']);
+    assert.deepEqual(outermostParts(['0_0_0_0', '0_0_0_0_1', '1_0_0_0']), ['0_0_0_0_1', '1_0_0_0']);
+  });
+
+  it('have the name of a part', () => {
+    assert.deepEqual(outermostParts(['broken_all_1_1_0', 'all_1_1_0', 'tmp', 'all_1_1']), ['all_1_1_0']);
+  });
+});
+
+describe("a table's own setting", () => {
+  const name = 'allow_remote_fs_zero_copy_replication';
+
+  it('is read from its SETTINGS alone', () => {
+    assert.equal(tableSetting(`CREATE TABLE d.t (x UInt8) ENGINE = ReplicatedMergeTree('/p', 'r') ORDER BY x SETTINGS a = 1, ${name} = 0`, name), '0');
+    assert.equal(tableSetting(`CREATE TABLE d.t (x UInt8 COMMENT 'SETTINGS ${name} = 1') ENGINE = MergeTree ORDER BY x`, name), undefined);
+    assert.equal(tableSetting(`CREATE TABLE d.t (x UInt8) ENGINE = MergeTree ORDER BY x SETTINGS a = 1 COMMENT '${name} = 1'`, name), undefined);
+    assert.equal(tableSetting("CREATE TABLE d.t (x UInt8) ENGINE = MergeTree ORDER BY x SETTINGS b = 'it''s', remote_fs_zero_copy_zookeeper_path = '/other'", 'remote_fs_zero_copy_zookeeper_path'), '/other');
+  });
+});
+
+describe('versions', () => {
+  it('that delete shared blobs are known', () => {
+    assert.equal(versionFault('25.12.3.21'), 'deletes-shared-blobs');
+    assert.equal(versionFault('24.8.1.1'), 'deletes-unlocked-blobs');
+    for (const version of ['25.1.1.1', '25.11.9.9', '26.1.1.1', '26.7.2']) assert.equal(versionFault(version), undefined, version);
+  });
+});
