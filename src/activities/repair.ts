@@ -4,7 +4,7 @@ import { STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
 import { askTogether, labelOf, ofTables, rowsOf } from '../clickhouse/together';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaRef, replicaLabel } from '../domain/inventory';
-import { type Connections, report } from './deps';
+import { type Connections, ensembleOf, report } from './deps';
 import { send, statementId } from './statement';
 import type { RestoreInput } from './types';
 
@@ -43,17 +43,55 @@ export async function repairParts(connections: Connections, input: RestoreInput,
     const commands = stuck.map(({ path, name }) => `mv '${path}' '${path.slice(0, path.lastIndexOf('/'))}/${name}'`).join(' && ');
     throw new MigrationError('NEEDS_HAND', `${replicaLabel(replica)}: ${stuck.length} part(s) lie in detached/ under a name that SQL cannot attach. On the host: ${commands} ; then retry`);
   }
-  let attached = 0;
-  for (const { name } of missing) {
-    report({ doing: 'attaching parts of the manifest from detached/', done: attached, total: missing.length });
+  await attachParts(host, migration, replica, missing);
+  // Of parts with the same content the server took one and left the others where they were, without a word.
+  for (const part of await missingParts(host, migration, replica, note.baselineTake)) {
+    await forgetTwins(connections, input, note, part);
+    await attachParts(host, migration, replica, [part]);
+  }
+  return missing.length;
+}
+
+async function attachParts(host: ClickHouseHost, migration: string, replica: ReplicaRef, parts: readonly MissingPart[]): Promise<void> {
+  let done = 0;
+  for (const { name } of parts) {
+    report({ doing: 'attaching parts of the manifest from detached/', done, total: parts.length });
     const sent = await send(host, statements.attachPart(replica, name), {
       queryId: statementId(migration, replica, `attach-part-${name}`),
       doing: `attaching the part ${name} of ${replicaLabel(replica)}`,
     });
     if (sent.end === 'refused') throw sent.error;
-    attached += 1;
+    done += 1;
   }
-  return attached;
+}
+
+/** Where ZooKeeper keeps what was inserted lately, each node with the name of the part that it became: older servers, newer ones. */
+const DEDUPLICATION = ['blocks', 'deduplication_hashes'] as const;
+
+/**
+ * An ATTACH PART is deduplicated like an INSERT, on 26.7 whatever the settings say. Makes ZooKeeper forget the active parts with the same
+ * content as this one, and nothing else, so that this one is taken too.
+ */
+async function forgetTwins(connections: Connections, input: RestoreInput, { baselineTake }: ReplicaNote, part: MissingPart): Promise<void> {
+  const { migration, replica, host: target } = input;
+  const twins = await connections.host(target).select<{ name: string }>(
+    `SELECT name FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}
+       AND (partition_id, rows, hash_of_all_files) IN (SELECT partition_id, rows, hash_of_all_files FROM ${STORE_DATABASE}.manifests
+         WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND take = {take:String} AND name = {name:String})`,
+    {
+      params: { migration, database: replica.database, table: replica.table, take: baselineTake, name: part.name },
+      doing: `looking for parts like ${part.name} of ${replicaLabel(replica)}`,
+    },
+  );
+  const names = new Set(twins.map(({ name }) => name));
+  const zookeeper = await connections.zookeeper(ensembleOf(target, input.zookeeper, replica.zookeeperName), input.zookeeper.digestEnv);
+  for (const kind of DEDUPLICATION) {
+    const parent = `${replica.zookeeperPath}/${kind}`;
+    for (const child of (await zookeeper.children(parent)) ?? []) {
+      const node = await zookeeper.get(`${parent}/${child}`);
+      if (node !== undefined && names.has(node.data.toString())) await zookeeper.delete(`${parent}/${child}`);
+    }
+  }
 }
 
 const NAMES_SHOWN = 5;

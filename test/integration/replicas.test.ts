@@ -129,6 +129,18 @@ describe('replicas that do not have the same', function () {
     assert.equal(await finish(ground), 'completed');
   });
 
+  it('a RESTORE that died between parts of the same content: the server takes an equal part for the one it has, and yet each is there again', async () => {
+    const before = await ground.oracle();
+    await start(['restore']);
+    const odd = name(`it's \`odd\` "here"`);
+    await run(one.url, `SYSTEM RESTORE REPLICA ${odd}`, `ALTER TABLE ${odd} DETACH PARTITION 1`, `ALTER TABLE ${odd} ATTACH PART '1_1_1_0'`);
+    const [left] = await sql<{ n: number }>(one.url, `SELECT toUInt32(count()) AS n FROM system.detached_parts WHERE database = '${ground.database}'`);
+    assert.equal(left?.n, 2);
+    await ground.cli('approve', ground.id, 'restore');
+    assert.equal(await finish(ground), 'completed');
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
   it('a replica whose host is gone for good: refused, allowed by name, recorded, and the others are whole', async () => {
     const before = await ground.oracle();
     await killPart(ground.up.dir, other.name);
