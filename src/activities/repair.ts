@@ -121,7 +121,7 @@ async function missingParts(host: ClickHouseHost, migration: string, replica: Re
   return host.select<MissingPart>(
     `WITH baseline AS (SELECT name, partition_id, rows, hash_of_all_files FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String}
         AND database = {database:String} AND table = {table:String} AND take = {take:String} AND rows > 0),
-      lying AS (SELECT name AS found, path, if(startsWith(name, '${ATTACHING}'), substring(name, ${ATTACHING.length + 1}), name) AS name
+      lying AS (SELECT name AS found, path, if(startsWith(name, '${ATTACHING}'), substring(name, ${ATTACHING.length + 1}), name) AS own_name
         FROM system.detached_parts WHERE database = {database:String} AND table = {table:String}),
       active AS (SELECT partition_id, rows, hash_of_all_files, count() AS n FROM system.parts WHERE active AND rows > 0
         AND database = {database:String} AND table = {table:String} GROUP BY partition_id, rows, hash_of_all_files),
@@ -130,7 +130,7 @@ async function missingParts(host: ClickHouseHost, migration: string, replica: Re
        SELECT b.name AS name, l.found AS found, l.path AS path,
          row_number() OVER (PARTITION BY b.partition_id, b.rows, b.hash_of_all_files ORDER BY b.name) AS nth,
          toInt64(e.n) - toInt64(a.n) AS lacking
-       FROM baseline AS b INNER JOIN lying AS l ON b.name = l.name
+       FROM baseline AS b INNER JOIN lying AS l ON b.name = l.own_name
        INNER JOIN expected AS e ON (b.partition_id, b.rows, b.hash_of_all_files) = (e.partition_id, e.rows, e.hash_of_all_files)
        LEFT JOIN active AS a ON (b.partition_id, b.rows, b.hash_of_all_files) = (a.partition_id, a.rows, a.hash_of_all_files))
      WHERE nth <= lacking ORDER BY name`,

@@ -31,7 +31,8 @@ describe('a part that is killed in the middle of a migration', function () {
   }
 
   async function completes(): Promise<void> {
-    assert.equal(await finish(ground), 'completed');
+    const outcome = await finish(ground);
+    assert.equal(outcome, 'completed', JSON.stringify((await ground.status()).failures));
     assert.deepEqual(await ground.oracle(), before);
   }
 
