@@ -10,7 +10,7 @@ import { settingOf, storageOf } from './zero-copy-storage';
 export const TO_LOOK = ['SELECT ON system.*', 'SHOW TABLES ON *.*'] as const;
 
 /** For this program's own database, see clickhouse/store.ts; a replicated table is made and dropped there to find the root. */
-const FOR_STORE = ['CREATE DATABASE', 'CREATE TABLE', 'DROP TABLE', 'INSERT', 'SELECT', 'ALTER DELETE'] as const;
+const FOR_STORE = ['CREATE DATABASE', 'CREATE TABLE', 'DROP TABLE', 'INSERT', 'SELECT', 'ALTER DELETE', 'ALTER ADD COLUMN'] as const;
 
 /** DETACH needs DROP TABLE, ATTACH needs CREATE TABLE, and ATTACH PART, which repairs, needs INSERT. */
 const FOR_TABLES = ['SYSTEM MERGES', 'DROP TABLE', 'CREATE TABLE', 'SYSTEM RESTORE REPLICA', 'SYSTEM SYNC REPLICA', 'INSERT'] as const;

@@ -1,3 +1,5 @@
+import { damagesSharedBlobs } from './versions';
+
 /**
  * Zero-copy replication: replicas share the blobs of a part on an object storage, and each holds a lock node in ZooKeeper for as long as
  * it has the part, `<lock root>/zero_copy_<disk kind>/<table_shared_id>/<part>/<blob of checksums.txt>/<replica>`. What is decided about
@@ -112,12 +114,11 @@ export function tableSetting(createQuery: string, name: string): string | undefi
 }
 
 /**
- * What a version of ClickHouse does wrong with shared blobs. Of 25.12, the only release with the first fault (pull requests 94262, 95597 and
- * 106854), it is not known which patch mends it; before 25.1 a part whose lock is lost takes its blobs along (pull request 72933).
+ * What a version of ClickHouse does wrong with shared blobs: one fault has a release of its own ({@link damagesSharedBlobs}); before 25.1 a part whose lock is lost takes its blobs along (pull request 72933).
  */
 export function versionFault(version: string): 'deletes-shared-blobs' | 'deletes-unlocked-blobs' | undefined {
   const [major = 0, minor = 0] = version.split('.').map(Number);
-  if (major === 25 && minor === 12) return 'deletes-shared-blobs';
+  if (damagesSharedBlobs(version)) return 'deletes-shared-blobs';
   return major < 25 || (major === 25 && minor < 1) ? 'deletes-unlocked-blobs' : undefined;
 }
 
