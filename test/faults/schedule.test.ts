@@ -44,14 +44,14 @@ class Dice {
   }
 }
 
-/** Ends the name of a table from which rows are deleted once it is filled (a lightweight delete), and of one on the shared disk. */
+/** Ends the name of a table from which rows are deleted once it is filled (a lightweight delete). */
 const DELETED_FROM = ' deleted';
-const SHARED = ' shared';
+/** Ends the name of a table that is filled on one replica and fetched by the other: with merges on, or sharing its blobs. */
+const FETCHED = ' fetched';
 
 async function seedRandom(ground: Ground, tables: readonly SeedTable[]): Promise<void> {
-  await ground.seed(tables.filter(({ name }) => !name.endsWith(SHARED)));
-  // Filled on one replica and fetched by the other, so that both share the blobs.
-  await seedTables(ground.hosts, tables.filter(({ name }) => name.endsWith(SHARED)), { replicate: true });
+  await ground.seed(tables.filter(({ name }) => !name.endsWith(FETCHED)));
+  await seedTables(ground.hosts, tables.filter(({ name }) => name.endsWith(FETCHED)), { replicate: true });
   for (const table of tables.filter(({ name }) => name.endsWith(DELETED_FROM))) {
     await run(ground.firstHost.url, `DELETE FROM ${quoteTable({ database: table.database, table: table.name })} WHERE user < 10 SETTINGS mutations_sync = 2, lightweight_deletes_sync = 2`);
   }
@@ -68,10 +68,10 @@ function randomTables(dice: Dice, database: string): SeedTable[] {
     (name) => ({ database, name, columns: 'p UInt8, x UInt64', partitionBy: 'p', orderBy: 'x', data: Array.from({ length: dice.number(2, 5) }, () => ({ select: 'SELECT number % 2, number FROM numbers(9)' })) }),
     (name) => ({ database, name, columns, partitionBy: 'toYYYYMM(day)', orderBy: 'user', settings: { min_bytes_for_wide_part: 0 }, data: [{ select: `SELECT toDate('2024-01-01') + number % 90, number, repeat('w', number % 40) FROM numbers(${dice.number(10, 900)})` }] }),
     // Merged while the migration runs, wherever the server may: the only shape with merges on.
-    (name) => ({ database, name, columns: 'x UInt64', orderBy: 'x', settings: merging, data: Array.from({ length: dice.number(3, 7) }, (_, i) => ({ select: `SELECT number + ${i * 10} FROM numbers(${dice.number(1, 400)})` })) }),
+    (name) => ({ database, name: `${name}${FETCHED}`, columns: 'x UInt64', orderBy: 'x', settings: merging, data: Array.from({ length: dice.number(3, 7) }, (_, i) => ({ select: `SELECT number + ${i * 10} FROM numbers(${dice.number(1, 400)})` })) }),
     (name) => ({ database, name, columns: 'day Date, user UInt32, note String TTL day + INTERVAL 90 YEAR', partitionBy: 'toYYYYMM(day)', orderBy: 'user', data: [{ select: `SELECT toDate('2024-01-01') + number % 60, number, 't' FROM numbers(${dice.number(10, 600)})` }] }),
     (name) => ({ database, name: `${name}${DELETED_FROM}`, columns, partitionBy: 'toYYYYMM(day)', orderBy: 'user', data: [{ select: `SELECT toDate('2024-01-01') + number % 120, number % 50, 'd' FROM numbers(${dice.number(50, 900)})` }] }),
-    (name) => ({ database, name: `${name}${SHARED}`, columns, partitionBy: 'toYYYYMM(day)', orderBy: 'user', settings: { storage_policy: 'object_storage' }, data: [{ select: `SELECT toDate('2024-01-01') + number % 200, number, 'z' FROM numbers(${dice.number(50, 900)})` }] }),
+    (name) => ({ database, name: `${name}${FETCHED}`, columns, partitionBy: 'toYYYYMM(day)', orderBy: 'user', settings: { storage_policy: 'object_storage' }, data: [{ select: `SELECT toDate('2024-01-01') + number % 200, number, 'z' FROM numbers(${dice.number(50, 900)})` }] }),
     (name) => ({ database, name, columns: `${columns}, PROJECTION sums (SELECT user, count() GROUP BY user)`, orderBy: 'user', data: [{ select: `SELECT today(), number % 7, 'p' FROM numbers(${dice.number(10, 900)})` }] }),
   ];
   return Array.from({ length: dice.number(6, 14) }, (_, i) => dice.one(shapes)(`t ${i}`));
