@@ -31,7 +31,8 @@ export function occupants(spec: MigrationSpec, hosts: readonly InspectedHost[]):
   return all;
 }
 
-function knownEnsemble(spec: MigrationSpec, host: InspectedHost, listed: ListedReplica): EnsembleSpec | undefined {
+/** Where a replica has its metadata today; an auxiliary ensemble that the spec does not name is refused elsewhere. */
+export function knownEnsemble(spec: MigrationSpec, host: InspectedHost, listed: ListedReplica): EnsembleSpec | undefined {
   try {
     return ensembleOf(hostTarget(host.spec, 'before'), spec, listed.replica.zookeeperName);
   } catch (error) {

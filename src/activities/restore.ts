@@ -41,14 +41,10 @@ export interface Standing {
  * Source: https://clickhouse.com/docs/sql-reference/statements/system#restore-replica
  */
 export async function restoreReplica(connections: Connections, input: RestoreInput): Promise<ReplicaOutcome> {
-  const start = async (): Promise<void> => {
-    const host = connections.host(input.host);
-    await startBackground(host, input.replica, await readNote(host, input.migration, input.replica));
-  };
   try {
-    const outcome = await restoreAndProve(connections, input);
-    if (input.alone) await start();
-    return outcome;
+    const { note, words } = await restoreAndProve(connections, input);
+    if (input.alone) await startBackground(connections.host(input.host), input.replica, note);
+    return { updates: [updateOf(input.replica, note, words)] };
   } catch (error) {
     // Given up, as far as this run goes: what it failed with is told, whether they start or not.
     if (input.alone && error instanceof MigrationError && error.kind === 'final') await startIfSafe(connections, input).catch(() => undefined);
@@ -63,7 +59,7 @@ async function startIfSafe(connections: Connections, input: RestoreInput): Promi
   if (note.zeroCopy === null) await startBackground(host, input.replica, note);
 }
 
-async function restoreAndProve(connections: Connections, input: RestoreInput): Promise<ReplicaOutcome> {
+async function restoreAndProve(connections: Connections, input: RestoreInput): Promise<{ note: ReplicaNote; words?: string }> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
   let note = await readNote(host, migration, replica);
@@ -78,7 +74,7 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   }
   await sameSetting(connections, input.host, replica, note);
   const registered = await isRegistered(connections, input);
-  if (note.status === 'RESTORED' && registered) return { updates: [updateOf(replica, note)] };
+  if (note.status === 'RESTORED' && registered) return { note };
   if (!registered) {
     // Nothing on the server renews the session of a table without metadata.
     if (state.readonly && state.sessionExpired) state = await reattach(connections, input, note);
@@ -106,7 +102,7 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   words.push(...(await proveZeroCopy(connections, input, note)));
   note = { ...note, seq: note.seq + 1, status: 'RESTORED', step: 'restored' };
   await connections.notes(input.host).write(migration, replica, note);
-  return { updates: [updateOf(replica, note, words.length === 0 ? undefined : words.join('; '))] };
+  return words.length === 0 ? { note } : { note, words: words.join('; ') };
 }
 
 /**

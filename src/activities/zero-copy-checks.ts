@@ -4,10 +4,10 @@ import { replicaLabel } from '../domain/inventory';
 import type { PlannedZeroCopy } from '../domain/plan';
 import type { EnsembleSpec, MigrationSpec } from '../domain/spec';
 import { lockPath, locksOf, versionFault, type ZeroCopyLock } from '../domain/zero-copy';
-import { hostTarget } from '../workflows/targets';
 import type { ZooKeeperSession } from '../zookeeper/session';
-import { type Connections, ensembleOf, report } from './deps';
+import { type Connections, report } from './deps';
 import type { ListedReplica } from './inspect';
+import { knownEnsemble } from './path-conflicts';
 import type { Findings, InspectedHost } from './preflight';
 import { entryOf } from './take-over';
 import { type PartNames, partNamesOf } from './zero-copy-parts';
@@ -105,16 +105,6 @@ async function groupAll(spec: MigrationSpec, hosts: readonly InspectedHost[]): P
     }
   }
   return [...groups.values()].filter(({ members }) => members.some(({ setting }) => setting.remote));
-}
-
-/** An auxiliary ensemble that the spec does not name is refused elsewhere. */
-function knownEnsemble(spec: MigrationSpec, host: InspectedHost, { replica }: ListedReplica): EnsembleSpec | undefined {
-  try {
-    return ensembleOf(hostTarget(host.spec, 'before'), spec, replica.zookeeperName);
-  } catch (error) {
-    if (error instanceof MigrationError) return undefined;
-    throw error;
-  }
 }
 
 function isOn({ setting }: Member): boolean {
