@@ -1,9 +1,8 @@
 /**
- * One embedded stack for a whole test run, made when the first test asks for it and taken down at the end. Tests run one after the other;
- * each has its own migration id, databases and ZooKeeper root, and drops its databases when it is done.
+ * One embedded stack for each process that runs test files, made when the first test asks for it and taken down at the end of the run. The
+ * tests of a process run one after the other; each has its own migration id, databases and ZooKeeper root, and drops its databases when it is done.
  */
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickhouse/client';
@@ -17,25 +16,33 @@ import type { MigrationSummary } from '../../src/domain/summary';
 
 export const CLI = resolve(__dirname, '../../src/cli.js');
 
-let made: Promise<StackDescription> | undefined;
-let directory: string | undefined;
+const STACK = 'stack-';
 
-/** The run's stack: two shards of two replicas, with a disk `object_storage` beside the local one. */
-export async function stack(): Promise<StackDescription> {
-  made ??= (async () => {
-    directory = mkdtempSync(join(tmpdir(), 'ch-zk-migrate-test-'));
-    return stackUp({ dir: join(directory, 'stack'), hosts: 4, replicas: 2, zkRoot: '/start', zeroCopy: true });
-  })();
-  await made;
-  return stackStatus(join(directory ?? '', 'stack'));
+/** The variable with the folder of the whole run, which `hooks.ts` sets. */
+export const RUN_DIR = 'CH_ZK_MIGRATE_TEST_DIR';
+
+let made: Promise<StackDescription> | undefined;
+
+/** The folder of the whole run: everything that tests write lies below it. */
+function runDirectory(): string {
+  const directory = process.env[RUN_DIR];
+  if (directory === undefined) throw new Error(`${RUN_DIR} is not set: run mocha with test/support/hooks`);
+  return directory;
 }
 
-/** Ends the stack, when there is one. */
-export async function endStack(): Promise<void> {
-  if (made === undefined) return;
-  const { dir } = await made;
-  await stackDown(dir);
-  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+/** The process's stack: two shards of two replicas, with a disk `object_storage` beside the local one. */
+export async function stack(): Promise<StackDescription> {
+  const dir = join(runDirectory(), `${STACK}${process.pid}`);
+  made ??= stackUp({ dir, hosts: 4, replicas: 2, zkRoot: '/start', zeroCopy: true });
+  await made;
+  return stackStatus(dir);
+}
+
+/** Ends the stacks of all processes of the run, and removes its folder. */
+export async function endStacks(): Promise<void> {
+  const directory = runDirectory();
+  for (const name of readdirSync(directory).filter((one) => one.startsWith(STACK))) await stackDown(join(directory, name));
+  rmSync(directory, { recursive: true, force: true });
 }
 
 export function client(url: string): ClickHouseClient {
@@ -85,7 +92,7 @@ export class Ground {
     this.id = unique(word);
     this.database = `db ${this.id}`;
     this.root = `/root-${this.id}`;
-    this.dir = mkdtempSync(join(directory ?? tmpdir(), `${word}-`));
+    this.dir = mkdtempSync(join(runDirectory(), `${word}-`));
   }
 
   /** The two hosts of the shard, on one root with nothing replicated left on them from other tests. */
