@@ -17,13 +17,10 @@ export async function statementSeen(ground: Ground, marks: Readonly<Record<strin
 
 /** Waits until `status` says why the migration does not get on. */
 export async function reasons(ground: Ground, pattern: RegExp): Promise<void> {
-  const end = Date.now() + 90_000;
-  for (;;) {
-    const status = await ground.json<{ reasons: string[]; outcome: string }>('status', ground.id);
-    if (status.reasons.some((reason) => pattern.test(reason))) return;
-    assert.ok(Date.now() < end && status.outcome === 'running', `no reason like ${pattern.source}: ${JSON.stringify(status, undefined, 1).slice(0, 3_000)}`);
-    await pause(200);
-  }
+  await ground.until(({ reasons: said, outcome }) => {
+    assert.ok(outcome === 'running' || outcome === 'waiting', `${outcome} before there was a reason like ${pattern.source}`);
+    return said.some((reason) => pattern.test(reason));
+  }, `a reason like ${pattern.source}`, 90_000);
 }
 
 interface Failure {

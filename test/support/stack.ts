@@ -9,10 +9,12 @@ import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickh
 import { execa } from 'execa';
 import { stringify } from 'yaml';
 
+import { connectTemporal, describeMigration } from '../../src/client';
 import { quoteIdentifier, quoteTable } from '../../src/clickhouse/sql';
 import { type SeedOptions, type SeedTable, seedTables } from '../../src/dev/seed';
 import { restartHost, type StackDescription, stackDown, stackStatus, stackUp } from '../../src/dev/stack';
 import type { MigrationSummary } from '../../src/domain/summary';
+import { statusDocument } from '../../src/report/status-document';
 
 export const CLI = resolve(__dirname, '../../src/cli.js');
 
@@ -184,13 +186,27 @@ export class Ground {
     return child;
   }
 
-  /** Waits until the status is as wanted. */
+  /** What `status --json` prints, without a process for it: cheap enough to ask again and again. */
+  private async look(): Promise<StatusDocument> {
+    const connected = await connectTemporal({ address: this.up.temporal.address, namespace: this.up.temporal.namespace });
+    try {
+      const document = statusDocument(await describeMigration(connected.client, this.id), '');
+      return JSON.parse(JSON.stringify(document)) as StatusDocument;
+    } finally {
+      await connected.close();
+    }
+  }
+
+  /** Waits until the status is as wanted; while Temporal does not answer there is none. */
   async until(wanted: (status: StatusDocument) => boolean, what: string, withinMs = 120_000): Promise<StatusDocument> {
     const end = Date.now() + withinMs;
     for (;;) {
-      const status = await this.status();
-      if (wanted(status)) return status;
-      if (Date.now() > end) throw new Error(`not seen: ${what}; ${JSON.stringify(status, undefined, 1).slice(0, 4_000)}`);
+      const status = await this.look().catch((error: unknown) => error as Error);
+      if (!(status instanceof Error) && wanted(status)) return status;
+      if (Date.now() > end) {
+        const last = status instanceof Error ? status.message : JSON.stringify(status, undefined, 1).slice(0, 4_000);
+        throw new Error(`not seen: ${what}; ${last}`);
+      }
       await pause(200);
     }
   }
@@ -254,6 +270,7 @@ export interface SpecDocument {
 
 export type StatusDocument = Pick<MigrationSummary, 'id' | 'phase' | 'outcome' | 'waitingFor' | 'counts' | 'failures' | 'phases'> & {
   runId: string;
+  reasons: string[];
   replicas?: { host: string; db: string; table: string; status: string; error?: string }[];
 };
 
