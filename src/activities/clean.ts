@@ -4,11 +4,12 @@ import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
 import { areRemains } from '../domain/guards';
 import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
-import { type Connections, ensembleOf, report } from './deps';
+import { type Connections, ensembleOf, fence, fenced, report } from './deps';
 import { updateOf } from './detach';
 import { lookAtReplica } from './look';
 import { refuseTree } from './path-guard';
 import { alike } from './zero-copy-facts';
+import { STALL_LIMIT_MS } from './fence';
 import { deleteOwnLocks, saveOwnLocks, sharersAway } from './zero-copy-clean';
 import type { CleanInput, HostTarget, ReplicaOutcome } from './types';
 
@@ -34,6 +35,7 @@ export async function cleanTable(connections: Connections, input: CleanInput): P
     await sameRecord(zookeeper, input.table.zookeeperPath, namesOf(input.table));
   } else {
     await connections.slots.run('clean', input.limit, async () => {
+      fence();
       await deleteNodes(connections, input, members, zookeeper);
       await deleteOwnLocks(connections, input, members, zookeeper);
     });
@@ -102,6 +104,8 @@ async function barrier(
     await sharersAway(connections, input);
   }
   const path = input.table.zookeeperPath;
+  // A server of the ensemble that lags behind its leader would not know yet who came.
+  await zookeeper.sync(path);
   const registered = (await zookeeper.children(`${path}/replicas`)) ?? [];
   const known = new Set([...members.map(({ replica }) => replica.replicaName), ...input.allowMissingReplicas]);
   const stranger = registered.find((name) => !known.has(name));
@@ -141,9 +145,13 @@ async function deleteNodes(
   if (!begun) {
     await sameRecord(zookeeper, path, namesOf(input.table));
     await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
-    await barrier(connections, input, members, zookeeper);
   }
+  await barrier(connections, input, members, zookeeper);
+  await seenUnchanged(connections, input, members);
   const { deleted } = await zookeeper.deleteTree(path, {
+    patienceMs: STALL_LIMIT_MS,
+    oneSession: true,
+    mayGoOn: fenced(),
     onProgress: ({ deleted: done, perSecond }) => {
       report({ doing: `deleting nodes, ${Math.round(perSecond)}/s`, done });
     },
@@ -151,6 +159,17 @@ async function deleteNodes(
   if ((await zookeeper.exists(path)) !== undefined) {
     throw new MigrationError('REPLICA_LIVE', `${path} is there again after ${deleted} nodes were deleted: something lives on it`);
   }
+}
+
+/** No other attempt has come further since the notes were read: what it made anew would be deleted. */
+async function seenUnchanged(connections: Connections, input: CleanInput, members: readonly Member[]): Promise<void> {
+  await Promise.all(
+    members.map(async ({ replica, target, note }) => {
+      const now = await readNote(connections.host(target), input.migration, replica);
+      if (now.seq === note.seq) return;
+      throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} is ${now.status} (${now.step}) by now: it is looked at again`);
+    }),
+  );
 }
 
 function namesOf({ replicas }: CleanInput['table']): ReadonlySet<string> {

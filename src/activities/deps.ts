@@ -8,6 +8,7 @@ import { MigrationError } from '../domain/failure';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { createZooKeeperPool, type ZooKeeperPool } from '../zookeeper/pool';
 import type { HostTarget, ZooKeeperTarget } from './types';
+import { Pulse } from './fence';
 import { Slots } from './slots';
 
 /** What the activities work with: connections to hosts and ensembles, made once a process and closed by whoever made them. */
@@ -112,19 +113,29 @@ export function report(progress: Progress): void {
 }
 
 const lastProgress = new WeakMap<Context, Progress>();
-const HEARTBEAT_EVERY_MS = 3_000;
+const pulses = new WeakMap<Context, Pulse>();
+/** The worker lets no heartbeat wait for longer than this. */
+export const HEARTBEAT_EVERY_MS = 3_000;
+const PULSE_EVERY_MS = 500;
 
 /** Runs `work` while the last progress is told every few seconds. */
 export async function withHeartbeat<T>(work: () => Promise<T>): Promise<T> {
   const context = currentContext();
   if (context === undefined) return work();
-  const timer = setInterval(() => {
-    context.heartbeat(lastProgress.get(context) ?? { doing: 'working' });
-  }, HEARTBEAT_EVERY_MS);
+  const pulse = new Pulse();
+  pulses.set(context, pulse);
+  const timers = [
+    setInterval(() => {
+      context.heartbeat(lastProgress.get(context) ?? { doing: 'working' });
+    }, HEARTBEAT_EVERY_MS),
+    setInterval(() => {
+      pulse.beat();
+    }, PULSE_EVERY_MS),
+  ];
   try {
     return await work();
   } finally {
-    clearInterval(timer);
+    timers.forEach(clearInterval);
   }
 }
 
@@ -132,6 +143,29 @@ export async function withHeartbeat<T>(work: () => Promise<T>): Promise<T> {
 export function stopIfCancelled(): void {
   const context = currentContext();
   if (context?.cancellationSignal.aborted === true) throw new MigrationError('ABORTED', 'the activity was asked to stop');
+}
+
+/**
+ * The last thing before whatever cannot be taken back (DETACH, a deletion, a restart): throws when this attempt was asked to stop, or may
+ * have been replaced by another while it stood still.
+ *
+ * @throws MigrationError `ABORTED`, `STILL_RUNNING`
+ */
+export function fence(): void {
+  fenced()();
+}
+
+/** {@link fence} of the running activity, for callbacks that do not know whose they are. */
+export function fenced(): () => void {
+  const context = currentContext();
+  const pulse = context === undefined ? undefined : pulses.get(context);
+  return () => {
+    if (context?.cancellationSignal.aborted === true) throw new MigrationError('ABORTED', 'the activity was asked to stop');
+    const stalledMs = pulse?.stalledMs();
+    if (stalledMs === undefined) return;
+    const seconds = Math.round(stalledMs / 1_000);
+    throw new MigrationError('STILL_RUNNING', `this attempt stood still for ${seconds} s, and another may have taken its place: it does nothing more, and is begun again`);
+  };
 }
 
 export function currentContext(): Context | undefined {

@@ -1,3 +1,4 @@
+import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
 import { type ReplicaNote, readNote, takeManifest } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
@@ -5,7 +6,7 @@ import { type InventoryReplica, type MovedReplica, replicaLabel, settled } from 
 import { hasReached } from '../domain/status';
 import { startBackground, stopBackground } from './background';
 import { type Connections, report, stopIfCancelled } from './deps';
-import { lookAtReplica, sameTable } from './look';
+import { lookAtReplica, sameTable, waitWhileRunning } from './look';
 import { send, statementId } from './statement';
 import { readFacts } from './zero-copy-facts';
 import type { DetachInput, ReplicaOutcome, ReplicaUpdate } from './types';
@@ -68,9 +69,11 @@ export async function detachReplica(connections: Connections, input: DetachInput
 async function saveAndDetach(connections: Connections, input: DetachInput, before: ReplicaNote): Promise<ReplicaNote> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
+  const queryId = statementId(migration, replica, 'detach');
   report({ doing: 'saving the manifest' });
   const zeroCopy = await readFacts(connections, input, before);
   try {
+    if (before.step !== 'none') await waitWhileRunning(host, queryId);
     await stopBackground(host, replica, { zeroCopy });
     const manifest = await takeManifest(host, migration, replica, 'detach');
     const note: ReplicaNote = {
@@ -85,9 +88,10 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
       zeroCopy,
     };
     await connections.notes(input.host).write(migration, replica, note);
+    await stillOurs(host, input, note);
     report({ doing: 'DETACH' });
     const sent = await send(host, statements.detach(replica), {
-      queryId: statementId(migration, replica, 'detach'),
+      queryId,
       doing: `detaching ${replicaLabel(replica)}`,
     });
     if (sent.end === 'refused' && (await lookAtReplica(host, replica)).attached) throw sent.error;
@@ -97,4 +101,15 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
     await startBackground(host, replica, { zeroCopy }).catch(() => undefined);
     throw error;
   }
+}
+
+/**
+ * Looks once more, with the manifest on disk: it is of the table as it is still attached, and no other attempt has come further meanwhile. A
+ * DETACH that was sent before may end while the parts are read, and the manifest of a table that went is empty.
+ */
+async function stillOurs(host: ClickHouseHost, { migration, replica }: DetachInput, mine: ReplicaNote): Promise<void> {
+  const [now, state] = await Promise.all([readNote(host, migration, replica), lookAtReplica(host, replica)]);
+  sameTable(replica, state);
+  if (now.detachTake === mine.detachTake && now.seq === mine.seq && state.attached) return;
+  throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} changed while its manifest was saved: it is looked at again`);
 }

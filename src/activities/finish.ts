@@ -1,5 +1,6 @@
-import { addEvent, STORE_DATABASE } from '../clickhouse/store';
+import { addEvent, latestNotesSql, noteOfRow, type ReplicaNote, STORE_DATABASE } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
+import { replicaLabel } from '../domain/inventory';
 import { type Connections, report } from './deps';
 import { tallyTargets } from './inventory';
 import type { FinishInput, FinishOutcome, HostTarget } from './types';
@@ -21,11 +22,49 @@ export async function finishMigration(connections: Connections, input: FinishInp
       { details: { ...counts } },
     );
   }
+  const endings = (await Promise.all(input.hosts.map((target) => endingsOf(connections, input.migration, target)))).flat();
+  if (input.release === 'aborted') refuseUnfinished(endings);
   const leftovers = (await Promise.all(input.hosts.map((target) => leftoversOf(connections, input.migration, target)))).flat();
   if (input.release !== 'no') {
     for (const target of input.hosts) await addEvent(connections.host(target), input.migration, 'released', { why: input.release });
   }
-  return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length };
+  const loose = endings.flatMap((ending) => looseEnd(ending) ?? []).slice(0, LEFTOVER_TABLES_SHOWN);
+  return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose };
+}
+
+interface Ending {
+  readonly host: string;
+  readonly database: string;
+  readonly table: string;
+  readonly status: ReplicaNote['status'];
+  readonly step: ReplicaNote['step'];
+  readonly attached: boolean;
+}
+
+/** How each replica that was touched ends: what was noted of it, and whether its server has it attached now. */
+async function endingsOf(connections: Connections, migration: string, target: HostTarget): Promise<Ending[]> {
+  const rows = await connections.host(target).select<Parameters<typeof noteOfRow>[0] & { attached: number }>(
+    `SELECT *, (database, table) IN (SELECT database, name FROM system.tables) AS attached FROM (${latestNotesSql('')}) ORDER BY database, table`,
+    { params: { migration }, doing: 'looking how its tables end', timeoutMs: 120_000 },
+  );
+  return rows.map((row) => {
+    const { status, step } = noteOfRow(row);
+    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1 };
+  });
+}
+
+/** After an abort a replica is restored, or was never changed, or is as it was before (invariant 10). */
+function refuseUnfinished(endings: readonly Ending[]): void {
+  const open = endings.filter(({ status, step, attached }) => status !== 'RESTORED' && step !== 'returned' && !(status === 'INIT' && attached));
+  if (open.length === 0) return;
+  const names = open.slice(0, LEFTOVER_NAMES_SHOWN).map((one) => `${replicaLabel(one)} (${one.status}, ${one.attached ? 'attached' : 'detached'})`);
+  throw new MigrationError('INVARIANT', `the abort has not ended: ${names.join(', ')}${open.length > names.length ? ` and ${open.length - names.length} more` : ''}: abort again`);
+}
+
+/** What somebody should know of a replica that counts as done. */
+function looseEnd({ host, database, table, status, step, attached }: Ending): FinishOutcome['loose'][number][] | undefined {
+  if (!attached) return [{ host, db: database, table, what: 'not attached' }];
+  return status === 'ZK_CLEANED' && step !== 'returned' ? [{ host, db: database, table, what: 'without metadata' }] : undefined;
 }
 
 async function leftoversOf(connections: Connections, migration: string, target: HostTarget): Promise<FinishOutcome['leftovers'][number][]> {

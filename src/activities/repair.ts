@@ -114,26 +114,26 @@ interface MissingPart {
 
 /**
  * Parts of the baseline that are not active (as many of each content as are missing) and that lie in `detached/` under their own name, or
- * as `attaching_<name>`.
+ * as `attaching_<name>`. In the order of their blocks, as RESTORE attaches them: engines that keep the last row of several go by it.
  */
 async function missingParts(host: ClickHouseHost, migration: string, replica: ReplicaRef, take: string): Promise<MissingPart[]> {
   const params = { migration, database: replica.database, table: replica.table, take };
   return host.select<MissingPart>(
     `WITH baseline AS (SELECT name, partition_id, rows, hash_of_all_files FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String}
         AND database = {database:String} AND table = {table:String} AND take = {take:String} AND rows > 0),
-      lying AS (SELECT name AS found, path, if(startsWith(name, '${ATTACHING}'), substring(name, ${ATTACHING.length + 1}), name) AS own_name
+      lying AS (SELECT name AS found, path, min_block_number, max_block_number, if(startsWith(name, '${ATTACHING}'), substring(name, ${ATTACHING.length + 1}), name) AS own_name
         FROM system.detached_parts WHERE database = {database:String} AND table = {table:String}),
       active AS (SELECT partition_id, rows, hash_of_all_files, count() AS n FROM system.parts WHERE active AND rows > 0
         AND database = {database:String} AND table = {table:String} GROUP BY partition_id, rows, hash_of_all_files),
       expected AS (SELECT partition_id, rows, hash_of_all_files, count() AS n FROM baseline GROUP BY partition_id, rows, hash_of_all_files)
      SELECT name, found, path FROM (
-       SELECT b.name AS name, l.found AS found, l.path AS path,
+       SELECT b.name AS name, l.found AS found, l.path AS path, b.partition_id AS partition, l.min_block_number AS low, l.max_block_number AS high,
          row_number() OVER (PARTITION BY b.partition_id, b.rows, b.hash_of_all_files ORDER BY b.name) AS nth,
          toInt64(e.n) - toInt64(a.n) AS lacking
        FROM baseline AS b INNER JOIN lying AS l ON b.name = l.own_name
        INNER JOIN expected AS e ON (b.partition_id, b.rows, b.hash_of_all_files) = (e.partition_id, e.rows, e.hash_of_all_files)
        LEFT JOIN active AS a ON (b.partition_id, b.rows, b.hash_of_all_files) = (a.partition_id, a.rows, a.hash_of_all_files))
-     WHERE nth <= lacking ORDER BY name`,
+     WHERE nth <= lacking ORDER BY partition, low, high`,
     { params, doing: `looking for the missing parts of ${replicaLabel(replica)}`, timeoutMs: 300_000 },
   );
 }

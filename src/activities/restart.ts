@@ -5,8 +5,9 @@ import { statements } from '../clickhouse/sql';
 import { addEvent, readEvents } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import type { EnsembleSpec, RestartSpec } from '../domain/spec';
-import { type Connections, report, sleep } from './deps';
+import { type Connections, fence, report, sleep } from './deps';
 import { dropStaleProbes, probeRoot } from './root-probe';
+import { refuseStranding } from './stranding';
 import type { LocateOutcome, RestartInput, RestartOutcome } from './types';
 
 /** A server counts as younger when the instant of its start, by its own clock, moved by more than this. */
@@ -26,6 +27,8 @@ export async function restartHost(connections: Connections, input: RestartInput)
   if (sameEnsemble(before, after)) return answer(false, 'left alone: its metadata stays where it is, a restart gains nothing');
   const boot = await bootBeforeRestart(connections, host, input);
   if (boot === 'moved') return answer(false, `is on ${describe(after)} already`);
+  if (input.forward === true && Number.isFinite(boot)) await refuseStranding(connections, input);
+  fence();
   await runStrategy(host, restart);
   await waitUntilBack(host, boot, restart, after);
   const root = await currentRoot(connections, host, input);

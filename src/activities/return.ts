@@ -35,6 +35,13 @@ export async function reattachReplica(connections: Connections, input: AttachInp
   if ((await zookeeper.exists(`${replica.zookeeperPath}/replicas/${replica.replicaName}`)) === undefined) {
     return withoutNodes(connections, input, note);
   }
+  if (note.step === 'cleaning') {
+    throw new MigrationError(
+      'NEEDS_HAND',
+      `${replicaLabel(replica)}: the deletion of ${replica.zookeeperPath} was begun and did not end. Attached now, the server would put parts aside that have no node any more: ` +
+        `see what keeps the rest from being deleted, then abort again or retry`,
+    );
+  }
   await ensureAttached(connections, input);
   const active = await untilActive(connections, input);
   if (kept && !active && input.writable === 'required') {
@@ -90,6 +97,10 @@ export async function returnTable(connections: Connections, input: CleanInput): 
     zookeeper: input.zookeeper,
     limit: input.limit,
   });
+  for (const replica of input.table.replicas) {
+    const note = await readNote(connections.host(targetOf(input.hosts, replica.host)), input.migration, replica);
+    if (note.step === 'cleaning') throw new MigrationError('INVARIANT', `${replicaLabel(replica)}: its nodes are being deleted, it cannot go back`);
+  }
   await Promise.all(input.table.replicas.map((replica) => ensureAttached(connections, attachInput(replica))));
   for (const replica of input.table.replicas) {
     await untilActive(connections, attachInput(replica));
@@ -100,7 +111,6 @@ export async function returnTable(connections: Connections, input: CleanInput): 
   const updates = await Promise.all(
     input.table.replicas.map(async (replica) => {
       const note = await readNote(connections.host(targetOf(input.hosts, replica.host)), input.migration, replica);
-      if (note.step === 'cleaning') throw new MigrationError('INVARIANT', `${replicaLabel(replica)}: its nodes are being deleted, it cannot go back`);
       return updateOf(replica, await noteReturned(connections, attachInput(replica), note));
     }),
   );

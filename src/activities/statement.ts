@@ -2,6 +2,7 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { CODES, clickHouseCode } from '../clickhouse/errors';
 import { fnv1a64, type ReplicaRef, replicaId } from '../domain/inventory';
 import { MigrationError } from '../domain/failure';
+import { fence } from './deps';
 import { waitWhileRunning } from './look';
 
 /** Statements may take long (a table of 100,000 parts is restored in minutes): as long as the server works on one, it is waited for. */
@@ -24,13 +25,14 @@ export type StatementEnd =
  * Sends a statement that changes something, once. Whatever the answer, the caller looks at the world afterwards: neither an error nor
  * a lost reply says whether it was done.
  *
- * @throws MigrationError `HOST_UNREACHABLE` when the server cannot be asked either whether the statement still runs
+ * @throws MigrationError `STILL_RUNNING` when this attempt may have been replaced by another; `HOST_UNREACHABLE` when the server cannot be asked either whether the statement still runs
  */
 export async function send(
   host: ClickHouseHost,
   sql: string,
   options: { readonly queryId: string; readonly doing: string },
 ): Promise<StatementEnd> {
+  fence();
   try {
     await host.run(sql, { ...options, timeoutMs: STATEMENT_TIMEOUT_MS });
     return { end: 'answered' };

@@ -127,6 +127,8 @@ export interface RestartInput {
   readonly after: EnsembleSpec;
   readonly restart: RestartSpec;
   readonly zookeeper: ZooKeeperTarget;
+  /** Forward, to the new place: nothing may stay behind. Absent on the way back. */
+  readonly forward?: boolean;
 }
 
 export interface RestartOutcome {
@@ -210,6 +212,8 @@ export interface FinishInput {
 
 export interface FinishOutcome {
   readonly counts: StatusCounts;
+  /** Replicas that count as done, and of which somebody should know more (bounded). Absent in older histories. */
+  readonly loose: readonly { readonly host: string; readonly db: string; readonly table: string; readonly what: 'not attached' | 'without metadata' }[];
   /** What lies in `detached/` of the migration's tables, named by no manifest: left alone, and listed (bounded). */
   readonly leftovers: readonly {
     readonly host: string;

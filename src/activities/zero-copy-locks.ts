@@ -6,7 +6,7 @@ import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel, type ReplicaRef } from '../domain/inventory';
 import { blobOfPath, isAmbiguous, lockPath, locksOf, type ZeroCopyFacts, type ZeroCopyLock } from '../domain/zero-copy';
 import type { ZooKeeperSession } from '../zookeeper/session';
-import { report } from './deps';
+import { fence, report } from './deps';
 
 /** The locks under one shared id, and what their nodes hold: a part's node may name files that a mutation of it shares. */
 export interface LockTree {
@@ -133,6 +133,7 @@ export async function deleteLocks(zookeeper: ZooKeeperSession, locks: readonly Z
   let done = 0;
   const remove = async (paths: Iterable<string>): Promise<void> => {
     await eachOf([...new Set(paths)], async (path) => {
+      fence();
       await zookeeper.delete(path);
       done += 1;
       if (done % 1_000 === 0) report({ doing: 'deleting zero-copy locks', done });

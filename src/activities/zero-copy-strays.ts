@@ -117,10 +117,11 @@ async function attachStrays(host: ClickHouseHost, { migration, replica }: Restor
   }
 }
 
+/** In the order of their blocks: engines that keep the last row of several go by it. */
 async function stillLying(host: ClickHouseHost, replica: ReplicaRef, names: readonly string[]): Promise<string[]> {
   if (names.length === 0) return [];
   const rows = await host.select<{ name: string }>(
-    'SELECT name FROM system.detached_parts WHERE database = {database:String} AND table = {table:String} AND name IN ({names:Array(String)}) ORDER BY name',
+    'SELECT name FROM system.detached_parts WHERE database = {database:String} AND table = {table:String} AND name IN ({names:Array(String)}) ORDER BY partition_id, min_block_number, max_block_number',
     { params: { database: replica.database, table: replica.table, names }, doing: `looking into detached/ of ${replicaLabel(replica)}` },
   );
   return rows.map(({ name }) => name);

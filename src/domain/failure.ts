@@ -14,6 +14,8 @@ export const FAILURE_KINDS = {
   RESTART_FAILED: 'final',
   /** The server came back, but not on the root it should be on. */
   WRONG_ROOT: 'final',
+  /** A host would move and leave metadata of its tables behind. */
+  STRANDED: 'final',
   /** The server would give a replica another ZooKeeper path than the one that was planned. */
   WRONG_PATH: 'final',
   /** The server refuses the user. */

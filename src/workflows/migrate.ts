@@ -7,7 +7,7 @@ import {
   isCancellation,
 } from '@temporalio/workflow';
 
-import type { PreflightOutcome } from '../activities/types';
+import type { FinishOutcome, PreflightOutcome } from '../activities/types';
 import type { ReplicatedTable } from '../domain/inventory';
 import { type HostSpec, PHASES, type Phase } from '../domain/spec';
 import type { StatusCounts } from '../domain/status';
@@ -40,6 +40,12 @@ export async function migrate(input: MigrationInput): Promise<MigrationSummary> 
 function onHosts(pass: Pass, hosts: readonly HostSpec[]): Pass {
   const names = new Set(hosts.map(({ name }) => name));
   return { ...pass, pick: (table) => (table.replicas.every(({ host }) => names.has(host)) ? pass.pick(table) : []) };
+}
+
+function looseEnd({ host, db, table, what }: FinishOutcome['loose'][number]): Finding {
+  return what === 'not attached'
+    ? { code: 'NOT_ATTACHED', host, db, table, message: 'it is not attached now', fix: 'ATTACH it, unless somebody dropped or detached it on purpose' }
+    : { code: 'LEFT_READONLY', host, db, table, message: 'it was left out after its metadata had gone, and is readonly', fix: 'SYSTEM RESTORE REPLICA, replica by replica, when it is as it should be; or a migration in place' };
 }
 
 function namesOf(hosts: readonly HostSpec[]): string {
@@ -322,6 +328,7 @@ class Migration {
     } else if (this.state.spec.clean !== 'before-restore') {
       await this.abortKept();
     } else if ((await this.phases.located()).some((on) => on === 'after')) {
+      await this.carryAlong();
       await this.restartForward(this.state.reachable.hosts);
       await this.pass(() => this.runner.run({ ...this.phases.restore('after'), regardless: true }));
     } else {
@@ -359,6 +366,7 @@ class Migration {
       await this.pass(() => this.runner.run(onHosts(this.phases.rebuild(), there)));
     }
     if (ahead.length === 0) return;
+    await this.carryAlong(ahead);
     await this.restartForward(ahead);
     await this.pass(() => this.runner.run(onHosts({ ...this.phases.restore('after'), regardless: true }, ahead)));
     if (clean === 'after-verify' && this.state.failuresTotal === 0) {
@@ -381,6 +389,18 @@ class Migration {
     for (const { name } of hosts) await this.pass(() => this.runner.run(ahead(this.phases.attach(name))));
     await this.pass(() => this.runner.run(ahead(this.phases.restore('after'))));
     if (clean === 'after-verify' && this.state.failuresTotal === 0) await this.pass(() => this.runner.run(ahead(this.phases.deleteOld())));
+  }
+
+  /** What has not come as far as its host, or was left out until now: a host that moves takes everything along. */
+  private async carryAlong(hosts?: readonly HostSpec[]): Promise<void> {
+    this.state.only = [];
+    this.state.skip = [];
+    this.rebuildRunner();
+    const along = (pass: Pass): Pass => ({ ...(hosts === undefined ? pass : onHosts(pass, hosts)), regardless: true });
+    for (const phase of ['detach', 'clean'] as const) {
+      this.state.enter(phase, now());
+      await this.pass(() => this.runner.run(along(this.phases[phase]())));
+    }
   }
 
   /** From the new place abort goes forward, it never pretends to go back. */
@@ -444,6 +464,7 @@ class Migration {
       this.state.warnings = [
         ...this.state.withoutHosts.map((host) => this.leftOutWarning(host)),
         ...this.state.warnings,
+        ...(finished.loose as typeof finished.loose | undefined ?? []).map(looseEnd),
         ...finished.leftovers.map(({ host, db, table, parts, names, onBlobs }) => ({
           code: 'LEFT_IN_DETACHED',
           host,

@@ -112,7 +112,8 @@ export class Phases {
   giveBack(): Pass {
     return {
       regardless: true,
-      pick: (table) => table.replicas.filter((replica) => replica.status !== 'RESTORED' && replica.step !== 'none'),
+      // A deletion that was begun is finished before this, or failed in it.
+      pick: (table) => table.replicas.filter(({ status, step }) => status !== 'RESTORED' && step !== 'none' && step !== 'cleaning'),
       limit: () => inFlightFor(this.state.limits.restore),
       work: async (table, picked) => {
         await this.all(table, picked, (replica) => this.reattach(replica, 'before'));

@@ -24,6 +24,7 @@ export function restartInput(spec: MigrationSpec, host: HostSpec): RestartInput 
     after: host.after,
     restart: host.restart,
     zookeeper: zookeeperTarget(spec),
+    forward: true,
   };
 }
 

@@ -24,6 +24,10 @@ export interface DeleteTreeOptions {
   keep?: (relativePath: string) => boolean;
   /** No answer at all for this long, lost connections included, is an error. @default twice the session timeout, at least 60000 */
   patienceMs?: number;
+  /** Ends with the session with which it began (`CONNECTION_LOSS`) instead of going on with the next. @default false */
+  oneSession?: boolean;
+  /** Called before anything is sent; what it throws is what the deletion rejects with. */
+  mayGoOn?: () => void;
 }
 
 export interface DeleteTreeResult {
@@ -82,6 +86,8 @@ export async function deleteTree(connection: Connection, top: string, options: D
     inFlight: options.inFlight ?? defaultInFlight,
     patienceMs: options.patienceMs ?? defaultPatienceMs,
     signal: options.signal,
+    oneSession: options.oneSession,
+    mayGoOn: options.mayGoOn,
     next: () => deletion.next(),
     onTick: () => {
       deletion.report();

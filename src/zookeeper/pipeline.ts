@@ -19,6 +19,10 @@ export interface PipelineOptions {
   /** No answer at all for this long, lost connections included, is an error. */
   patienceMs: number;
   signal: AbortSignal | undefined;
+  /** Only while the session lives with which it began: what a dead session left unanswered is not sent again. @default false */
+  oneSession?: boolean | undefined;
+  /** Called before anything is sent: what it throws ends the pipeline. */
+  mayGoOn?: (() => void) | undefined;
   /** The next request, or undefined while there is none: it is asked again after each answer. */
   next: () => PipelinedRequest | undefined;
   /** Called about twice a second while it runs. */
@@ -32,7 +36,8 @@ const drainMs = 5_000;
 /**
  * Sends requests with many in flight over one connection, until `next` has none and all are answered.
  *
- * It goes on over lost connections and expired sessions: what was not answered is sent again, so requests must be repeatable.
+ * It goes on over lost connections and, unless told otherwise, expired sessions: what was not answered is sent again, so requests must be
+ * repeatable.
  * On an error, or when the signal is aborted, nothing new is sent, what is in flight is waited for, and then it rejects.
  *
  * @throws ZooKeeperError `CONNECTION_LOSS` or `TIMEOUT` after `patienceMs` without any answer; whatever a `done` throws; the signal's reason
@@ -45,6 +50,7 @@ export function runPipeline(connection: Connection, options: PipelineOptions): P
 
 class Pipeline {
   readonly #repeat: PipelinedRequest[] = [];
+  readonly #session: number;
   #waiting = 0;
   #lastAnswerAt = performance.now();
   #failure: { error: unknown; at: number } | undefined;
@@ -58,7 +64,9 @@ class Pipeline {
     private readonly options: PipelineOptions,
     private readonly resolve: () => void,
     private readonly reject: (error: unknown) => void,
-  ) {}
+  ) {
+    this.#session = connection.sessions;
+  }
 
   start(): void {
     this.#forget = this.connection.onChange(() => {
@@ -92,6 +100,8 @@ class Pipeline {
 
   #sendAll(): void {
     if (this.connection.fatal !== undefined) this.#fail(this.connection.fatal);
+    if (this.options.oneSession === true && this.connection.sessions !== this.#session) this.#fail(this.#sessionEnded());
+    if (this.#failure === undefined) this.options.mayGoOn?.();
     while (this.#waiting < this.options.inFlight && this.#failure === undefined) {
       const client = this.connection.client;
       if (client === undefined) return;
@@ -138,6 +148,10 @@ class Pipeline {
       this.#fail(error);
     }
     this.#pump();
+  }
+
+  #sessionEnded(): ZooKeeperError {
+    return new ZooKeeperError('CONNECTION_LOSS', `the session at ${this.connection.servers} ended before everything was answered`);
   }
 
   #silence(): ZooKeeperError {
