@@ -29,6 +29,8 @@ export async function attachReplica(connections: Connections, given: AttachInput
   if (!hasReached(note.status, 'ZK_CLEANED')) {
     throw new MigrationError('INVARIANT', `${replicaLabel(replica)} is ${note.status}, and would be attached before its old nodes are dealt with`);
   }
+  // It may be a plain table at this moment: its restore begins with the end of its repair.
+  if (note.step === 'repairing') return { updates: [updateOf(replica, note)] };
   if (given.replica.after !== undefined && !PAST_BASELINE.has(note.step)) note = await convertPath(connections, given, given.replica.after, note);
   const state = await ensureAttached(connections, input);
   if (PAST_BASELINE.has(note.step)) return { updates: [updateOf(replica, note)] };

@@ -8,6 +8,7 @@ import { type Connections, ensembleOf, fence, fenced, report } from './deps';
 import { updateOf } from './detach';
 import { lookAtReplica } from './look';
 import { refuseTree } from './path-guard';
+import { withWriters } from './writers';
 import { alike } from './zero-copy-facts';
 import { STALL_LIMIT_MS } from './fence';
 import { deleteOwnLocks, saveOwnLocks, sharersAway } from './zero-copy-clean';
@@ -24,6 +25,14 @@ interface Member {
  * every replica, with the server and with ZooKeeper, immediately before the deletion; an answer that did not come is a no.
  */
 export async function cleanTable(connections: Connections, input: CleanInput): Promise<ReplicaOutcome> {
+  try {
+    return await barrierAndDelete(connections, input);
+  } catch (error) {
+    throw error instanceof MigrationError && error.type === 'REPLICAS_DIFFER' ? await withWriters(connections, input, error) : error;
+  }
+}
+
+async function barrierAndDelete(connections: Connections, input: CleanInput): Promise<ReplicaOutcome> {
   const members = await readMembers(connections, input);
   if (input.keep !== 'delete-old' && members.every(({ note }) => hasReached(note.status, 'ZK_CLEANED'))) {
     return { updates: members.map(({ replica, note }) => updateOf(replica, note)) };

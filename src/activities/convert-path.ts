@@ -60,10 +60,14 @@ export async function convertPath(connections: Connections, input: AttachInput, 
   throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} did not get the path ${to.zookeeperPath} yet`);
 }
 
-type Seen = { readonly kind: 'plain' } | { readonly kind: 'replicated'; readonly path: string; readonly name: string };
+export type SeenEngine = { readonly kind: 'plain' } | { readonly kind: 'replicated'; readonly path: string; readonly name: string };
 
-/** What is attached under the replica's name; undefined when nothing is. */
-async function lookAtEngine(host: ClickHouseHost, replica: InventoryReplica): Promise<Seen | undefined> {
+/**
+ * What is attached under the replica's name; undefined when nothing is.
+ *
+ * @throws MigrationError `TABLE_CHANGED` when it is another table
+ */
+export async function lookAtEngine(host: ClickHouseHost, replica: InventoryReplica): Promise<SeenEngine | undefined> {
   const [row] = await host.select<{ engine: string; uuid: string; path: string; name: string }>(
     `SELECT t.engine AS engine, toString(t.uuid) AS uuid, r.zookeeper_path AS path, r.replica_name AS name FROM
        (SELECT database, name, engine, uuid FROM system.tables WHERE database = {database:String} AND name = {table:String}) AS t

@@ -37,12 +37,7 @@ const ATTACHING = 'attaching_';
 export async function repairParts(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<number> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
-  const missing = await missingParts(host, migration, replica, note.baselineTake);
-  const stuck = missing.filter(({ found }) => found.startsWith(ATTACHING));
-  if (stuck.length > 0) {
-    const commands = stuck.map(({ path, name }) => `mv '${path}' '${path.slice(0, path.lastIndexOf('/'))}/${name}'`).join(' && ');
-    throw new MigrationError('NEEDS_HAND', `${replicaLabel(replica)}: ${stuck.length} part(s) lie in detached/ under a name that SQL cannot attach. On the host: ${commands} ; then retry`);
-  }
+  const missing = await nameableParts(host, migration, replica, note);
   await attachParts(host, migration, replica, missing);
   // Of parts with the same content the server took one and left the others where they were, without a word.
   for (const part of await missingParts(host, migration, replica, note.baselineTake)) {
@@ -52,7 +47,22 @@ export async function repairParts(connections: Connections, input: RestoreInput,
   return missing.length;
 }
 
-async function attachParts(host: ClickHouseHost, migration: string, replica: ReplicaRef, parts: readonly MissingPart[]): Promise<void> {
+/**
+ * The parts of the baseline that are missing and lie in `detached/` under their own names.
+ *
+ * @throws MigrationError `NEEDS_HAND` where one lies there under a name that SQL cannot attach
+ */
+export async function nameableParts(host: ClickHouseHost, migration: string, replica: ReplicaRef, note: ReplicaNote): Promise<readonly MissingPart[]> {
+  const missing = await missingParts(host, migration, replica, note.baselineTake);
+  const stuck = missing.filter(({ found }) => found.startsWith(ATTACHING));
+  if (stuck.length > 0) {
+    const commands = stuck.map(({ path, name }) => `mv '${path}' '${path.slice(0, path.lastIndexOf('/'))}/${name}'`).join(' && ');
+    throw new MigrationError('NEEDS_HAND', `${replicaLabel(replica)}: ${stuck.length} part(s) lie in detached/ under a name that SQL cannot attach. On the host: ${commands} ; then retry`);
+  }
+  return missing;
+}
+
+export async function attachParts(host: ClickHouseHost, migration: string, replica: ReplicaRef, parts: readonly MissingPart[]): Promise<void> {
   let done = 0;
   for (const { name } of parts) {
     report({ doing: 'attaching parts of the manifest from detached/', done, total: parts.length });
@@ -104,7 +114,7 @@ export async function wherePartsLie(host: ClickHouseHost, migration: string, rep
   return `; ${missing.length} of these parts lie in detached/: ${names.join(', ')}${missing.length > names.length ? ', …' : ''}`;
 }
 
-interface MissingPart {
+export interface MissingPart {
   /** The baseline's name. */
   readonly name: string;
   /** Its folder's name in `detached/`. */

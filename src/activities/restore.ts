@@ -8,7 +8,8 @@ import { type Connections, ensembleOf, report, sleep, stopIfCancelled } from './
 import { startBackground, stopBackground } from './background';
 import { updateOf } from './detach';
 import { ensureAttached, reattach } from './attach';
-import { collisionsInDetached, repairParts, wherePartsLie } from './repair';
+import { collisionsInDetached, nameableParts, repairParts, wherePartsLie } from './repair';
+import { repairAsPlain } from './repair-plain';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, waitWhileRunning } from './look';
 import { proveByRows, proveAgainstFirst } from './proof';
 import { send, statementId } from './statement';
@@ -64,6 +65,8 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   const host = connections.host(input.host);
   let note = await readNote(host, migration, replica);
   if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
+  // A repair as a plain table that was cut short: until it is over there may be no replica to look at.
+  if (note.step === 'repairing') note = await repairAsPlain(connections, input, note);
   let state = await ensureAttached(connections, input);
   const begun = note.step !== 'baseline';
   if (begun) {
@@ -88,8 +91,14 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   const words: string[] = [];
   // On another replica than the first an attached part would be added to the first's as well, and its rows be there twice.
   if (input.first === undefined && standing.difference.missingParts > 0) {
-    const repaired = await repairParts(connections, input, note);
-    if (repaired > 0) words.push(`repaired: ${repaired} parts attached from detached/ by the saved manifest`);
+    if (standing.readonly && (await canBeNamed(connections, input, note)) > 0) {
+      note = await repairAsPlain(connections, input, note);
+      note = await restore(connections, input, note, await lookAtReplica(host, replica));
+      words.push('repaired as a plain table for a moment: parts attached from detached/ by the saved manifest');
+    } else {
+      const repaired = await repairParts(connections, input, note);
+      if (repaired > 0) words.push(`repaired: ${repaired} parts attached from detached/ by the saved manifest`);
+    }
     standing = await settle(connections, input, note, await look(connections, input, note));
   }
   if (note.zeroCopy !== null && note.zeroCopy.strays > 0) {
@@ -113,6 +122,11 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
  */
 export async function proveAsItIs(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<string | undefined> {
   return prove(connections, input, note, await settle(connections, input, note, await look(connections, input, note)));
+}
+
+/** How many parts a repair could attach. */
+async function canBeNamed(connections: Connections, { host, migration, replica }: RestoreInput, note: ReplicaNote): Promise<number> {
+  return (await nameableParts(connections.host(host), migration, replica, note)).length;
 }
 
 /** Looks at data and registration together. */
@@ -235,7 +249,7 @@ async function settle(connections: Connections, input: RestoreInput, note: Repli
   for (let pauseMs = 20; !isSettled(standing, input); pauseMs = Math.min(pauseMs * 1.5, 2_000)) {
     // Nothing is on its way any more, yet parts are missing: waiting longer brings none.
     if (standing.queueSize === 0 && !standing.readonly && Date.now() - since > QUIET_MS) return standing;
-    if (Date.now() - since > NO_PROGRESS_LIMIT_MS) return standing;
+    if (Date.now() - since > (staysReadonly(standing, input) ? READONLY_LIMIT_MS : NO_PROGRESS_LIMIT_MS)) return standing;
     if (!renewed && standing.readonly && standing.sessionExpired && Date.now() - since > SESSION_RENEWED_WITHIN_MS) {
       await reattach(connections, input, note);
       renewed = true;
@@ -251,6 +265,13 @@ async function settle(connections: Connections, input: RestoreInput, note: Repli
     }
   }
   return standing;
+}
+
+/** Where replicas need not become active, one that is short of parts and has nothing to do gets no more by itself. */
+const READONLY_LIMIT_MS = 20_000;
+
+function staysReadonly({ readonly, queueSize, sessionExpired }: Standing, { writable }: RestoreInput): boolean {
+  return writable === 'report' && readonly && queueSize === 0 && !sessionExpired;
 }
 
 /** A server renews the session of a replica by itself within seconds, once its metadata is complete. */

@@ -8,6 +8,7 @@ import { type Connections, ensembleOf, report, sleep } from './deps';
 import { updateOf } from './detach';
 import { targetOf } from './elect';
 import { lookAtReplica } from './look';
+import { attachAsItIs } from './repair-plain';
 import type { AttachInput, CleanInput, ReplicaOutcome } from './types';
 
 const ACTIVE_WITHIN_MS = 60_000;
@@ -25,9 +26,14 @@ export async function reattachReplica(connections: Connections, input: AttachInp
     await ensureAttached(connections, input);
     return { updates: [updateOf(replica, note)] };
   }
+  if (note.step === 'repairing') {
+    // It may be a plain table at this moment, and is attached as what it is: a restore begins with the end of its repair.
+    await attachAsItIs(connections, input);
+    return { updates: [updateOf(replica, note)] };
+  }
   // With its old nodes kept, a replica that has only its baseline at the new place is active again at the old one.
   const kept = note.oldMetadata === 'kept' && (note.step === 'cleaned' || note.step === 'baseline');
-  if (note.step === 'restoring' || note.step === 'repairing' || (note.step === 'baseline' && !kept)) {
+  if (note.step === 'restoring' || (note.step === 'baseline' && !kept)) {
     await ensureAttached(connections, input);
     return { updates: [updateOf(replica, note)] };
   }

@@ -37,3 +37,15 @@ describe('docs/operations.md', () => {
     for (const code of findingCodes('warn')) assert.ok(section('What the preflight refuses').includes(`\`${code}\``), code);
   });
 });
+
+/** Codes of `found.refuse(error.type, …)`, and of warnings that the end of a run adds: they stand in no call's first argument. */
+const BESIDE = ['HOST_UNREACHABLE', 'AUTHENTICATION_FAILED', 'MISSING_VARIABLE', 'ACCESS_DENIED', 'LEFT_IN_DETACHED', 'HOST_LEFT_OUT'];
+
+describe('what the preflight refuses and warns of', () => {
+  it('each is provoked by a test', () => {
+    const dir = join(ROOT, 'test/integration');
+    const tests = readdirSync(dir).map((file) => readFileSync(join(dir, file), 'utf8')).join('\n');
+    const codes = [...findingCodes('refuse'), ...findingCodes('warn'), ...BESIDE];
+    assert.deepEqual(codes.filter((code) => !new RegExp(`\\b${code}\\b`, 'u').test(tests)), []);
+  });
+});

@@ -6,7 +6,7 @@ import { execa } from 'execa';
 
 import { silent } from '../../src/dev/progress';
 import { temporalBinary } from '../../src/dev/temporal-binary';
-import { Ground, run, someTables, sql, userTables } from '../support/stack';
+import { CLI, Ground, run, someTables, sql, userTables } from '../support/stack';
 
 const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
 const TABLES = 7;
@@ -177,7 +177,7 @@ describe("a reset with Temporal's own CLI", function () {
     assert.deepEqual(await ground.oracle(), before);
   });
 
-  it('of a failed migration to its first task ends as well once the cause is mended', async () => {
+  it('of a migration that failed (its restart command, then a host that came back on the wrong root) to its first task ends as well once the cause is mended', async () => {
     const before = await ground.oracle();
     ground.worker();
     const spec = ground.spec((document) => {
@@ -185,12 +185,21 @@ describe("a reset with Temporal's own CLI", function () {
       const file = join(ground.dir, 'broken');
       mkdirSync(file);
       const { command } = document.clickhouse.restart as { command: string[] };
-      document.clickhouse.restart['command'] = ['sh', '-c', `test ! -e "$0" || { echo no luck today; exit 7; }; exec "$@"`, file, ...command];
+      // And one that leaves the server where it was, for as long as another lies there.
+      mkdirSync(join(ground.dir, 'wrong'));
+      const script = `test ! -e "$0" || { echo no luck today; exit 7; }; wrong="$1" as_it_was="$2"; shift 2; test ! -e "$wrong" || exec ${process.execPath} ${CLI} dev restart-host "$as_it_was" --dir ${ground.up.dir}; exec "$@"`;
+      document.clickhouse.restart['command'] = ['sh', '-c', script, file, join(ground.dir, 'wrong'), '{host}', ...command];
     });
     const failed = await ground.cli('start', spec, '--execute', '--watch', '--json');
     assert.equal(failed.code, 1, failed.stdout + failed.stderr);
     assert.match(failed.stdout, /RESTART_FAILED[^]*no luck today/u);
     rmSync(join(ground.dir, 'broken'), { recursive: true });
+    const astray = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(astray.code, 1, astray.stdout + astray.stderr);
+    const { failures, counts } = JSON.parse(astray.stdout) as { failures: { code: string }[]; counts: Record<string, number> };
+    assert.ok(failures.length > 0 && failures.every(({ code }) => code === 'WRONG_ROOT'), JSON.stringify(failures));
+    assert.equal(counts['RESTORED'], 0);
+    rmSync(join(ground.dir, 'wrong'), { recursive: true });
     const marks = ground.marks();
     await temporal('workflow', 'reset', '--workflow-id', ground.id, '--type', 'FirstWorkflowTask', '--reason', 'test');
     const watched = await ground.cli('watch', ground.id, '--json');

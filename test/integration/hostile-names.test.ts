@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -39,6 +39,10 @@ const TABLES: readonly (readonly [name: string, path: string])[] = [
 
 const REPLICAS = ["r'1 `x` \\ \"y\" %2e", 'реплика 2'];
 
+/** The mover's, and the variable that has it. */
+const PASSWORD = 'Tell-Nobody-12345';
+const VARIABLE = 'CH_ZK_MIGRATE_TEST_PASSWORD';
+
 const HOST = { restart: { strategy: { kind: 'command', command: ['true'] } } } as unknown as HostSpec;
 
 /** Exactly what a run is said to need, and for each of these rights a user that lacks it. */
@@ -55,10 +59,11 @@ describe('hostile names, and a user with no right too many', function () {
   before(async () => {
     dir = mkdtempSync(join(tmpdir(), 'ch-zk-migrate-hostile-'));
     const users = [
-      { name: 'mover', password: '', grants: [...NEEDED] },
+      { name: 'mover', password: PASSWORD, grants: [...NEEDED] },
       ...NEEDED.map((lacking, i) => ({ name: `lacking_${i}`, password: '', grants: NEEDED.filter((grant) => grant !== lacking) })),
     ];
-    ground = Ground.over(await stackUp({ dir, hosts: 2, replicas: 2, zkRoot: '/start', users, remember: false }), 'hostile');
+    ground = Ground.over(await stackUp({ dir, hosts: 2, replicas: 2, zkRoot: '/start', zeroCopy: true, users, remember: false }), 'hostile');
+    process.env[VARIABLE] = PASSWORD;
     for (const [i, { url }] of ground.hosts.entries()) {
       for (const database of DATABASES) await run(url, `CREATE DATABASE ${quoteIdentifier(database)}`);
       for (const [n, [table, path]] of TABLES.entries()) {
@@ -74,12 +79,14 @@ describe('hostile names, and a user with no right too many', function () {
   });
 
   after(async () => {
+    Reflect.deleteProperty(process.env, VARIABLE);
     await ground.end();
     await stackDown(dir, { deleteData: true });
   });
 
   const as = (user: string) => (document: SpecDocument): void => {
     document.clickhouse.user = user;
+    if (user === 'mover') document.clickhouse.passwordEnv = VARIABLE;
   };
 
   it('each right that is missing is refused, with the statement that gives it', async () => {
@@ -114,7 +121,22 @@ describe('hostile names, and a user with no right too many', function () {
     assert.ok(refusals.some(({ code, host, fix }) => code === 'MISSING_GRANT' && host === ground.firstHost.name && fix === 'GRANT SELECT ON system.* TO `mover`'), JSON.stringify(refusals));
   });
 
-  it('are migrated by that user, and come back as they were everywhere: SQL, ZooKeeper, YAML, JSON, HTML, text', async () => {
+  it('the right to read the rows of a zero-copy table, whose proof reads them', async () => {
+    const table = { database: DATABASES[0] ?? '', table: 'on blobs' };
+    for (const { url, replica } of ground.hosts) {
+      await run(url, `CREATE TABLE ${quoteTable(table)} (x UInt8) ENGINE = ReplicatedMergeTree('/clickhouse/hostile/blobs', '${replica}') ORDER BY x SETTINGS storage_policy = 'object_storage'`);
+    }
+    try {
+      const { refusals } = await planned(ground, as('mover'));
+      const denied = refusals.filter(({ code }) => code === 'ACCESS_DENIED');
+      assert.deepEqual(denied.map(({ host, table: name }) => [host, name]), ground.hosts.map(({ name }) => [name, 'on blobs']), JSON.stringify(refusals));
+      assert.ok(denied.every(({ fix }) => fix.startsWith(`GRANT SELECT ON ${quoteTable(table)}`)), JSON.stringify(denied));
+    } finally {
+      for (const { url } of ground.hosts) await run(url, `DROP TABLE ${quoteTable(table)} SYNC`);
+    }
+  });
+
+  it('are migrated by that user, and come back as they were everywhere: SQL, ZooKeeper, YAML, JSON, HTML, text; its password is nowhere', async () => {
     const before = await ground.oracle();
     assert.equal(Object.keys(before).length, 2 * TABLES.length);
     assert.deepEqual((await planned(ground, as('mover'))).refusals, []);
@@ -122,7 +144,7 @@ describe('hostile names, and a user with no right too many', function () {
     // eslint-disable-next-line no-control-regex -- these are what must not reach a terminal
     assert.doesNotMatch(text.stdout, /[\u0000-\u0009\u000b-\u001f\u007f]/u);
 
-    ground.worker();
+    const worker = ground.worker();
     const started = await ground.cli('start', ground.spec(as('mover')), '--execute', '--watch', '--json');
     assert.equal(started.code, 0, `${started.stdout}\n${started.stderr}`);
     assert.deepEqual(await ground.oracle(), before);
@@ -141,5 +163,17 @@ describe('hostile names, and a user with no right too many', function () {
     const page = readFileSync(join(ground.dir, 'report.html'), 'utf8');
     assert.doesNotMatch(page, /<script|\u202e|\u200b/u);
     assert.ok(page.includes('&lt;script&gt;alert(1)&lt;/script&gt;') && page.includes('таблица 表 é'));
+
+    process.env[VARIABLE] = `${PASSWORD} wrong`;
+    const refused = await ground.cli('plan', ground.spec(as('mover')), '--json').finally(() => (process.env[VARIABLE] = PASSWORD));
+    assert.match(refused.stdout, /AUTHENTICATION_FAILED/u);
+    worker.kill('SIGTERM');
+    const { all } = (await worker) as { all: string };
+    const said = [text, started, html, refused, await ground.cli('status', ground.id, '--tables', '--json'), await ground.cli('doctor', ground.spec(as('mover')))].map((one) => `${one.stdout}${one.stderr}`);
+    // Temporal's whole database (histories, memos, failures), and all that the program wrote.
+    const files = [dir, ground.dir].flatMap((folder) => readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile() && entry.name !== 'stack.json').map(({ name }) => join(folder, name)));
+    const stored = files.map((file) => readFileSync(file, 'latin1'));
+    assert.ok(stored.some((content) => content.includes(ground.id) && content.includes(VARIABLE)), files.join(' '));
+    for (const content of [all, ...said, ...stored]) assert.ok(!content.includes(PASSWORD));
   });
 });

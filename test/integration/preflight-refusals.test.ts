@@ -173,6 +173,42 @@ describe('preflight refuses what the engine shows', function () {
     assert.ok(words((await planned(ground, only('*y'))).refusals).includes('UNSAFE_PATH x.y'));
   });
 
+  it('zero-copy locks that cannot be followed, carried or trusted', async () => {
+    const settings = (more = ''): string => ` SETTINGS storage_policy = 'object_storage'${more}`;
+    await replicated('macro', undefined, settings(", remote_fs_zero_copy_zookeeper_path = '/clickhouse/{shard}/zero_copy'"));
+    assert.deepEqual(words((await planned(ground, only('macro'))).refusals), ['ZERO_COPY_LOCK_ROOT macro']);
+
+    await replicated('locked', undefined, settings());
+    assert.deepEqual(await planned(ground, only('locked')).then(({ refusals, warnings }) => [refusals, warnings]), [[], []]);
+    const elsewhere = await planned(ground, (document) => {
+      only('locked')(document);
+      document.zookeeper['after'] = { path: '/elsewhere/{database}/{table}' };
+    });
+    assert.deepEqual(elsewhere.refusals.filter(({ code }) => code === 'ZERO_COPY_PATH').map(({ host, table }) => [host, table]), ground.hosts.map(({ name }) => [name, 'locked']));
+
+    const [row] = await sql<{ id: string }>(ground.firstHost.url, `SELECT toString(uuid) AS id FROM system.tables WHERE database = '${ground.database}' AND name = 'locked'`);
+    const locks = `/clickhouse/zero_copy/zero_copy_local_blob_storage/${row?.id ?? ''}`;
+    const taken = `/taken-${ground.id}`;
+    await withZooKeeper(ground.up, async (session) => {
+      const own = (await session.listTree(`${ground.from}${locks}`)).map(({ path }) => path).filter((path) => path.endsWith(`/${ground.firstHost.replica}`));
+      assert.equal(own.length, 2);
+      await session.ensurePath(`${taken}${own[0]?.slice(ground.from.length) ?? ''}`);
+      await session.delete(own[1] ?? '');
+    });
+    const moving = await planned(ground, (document) => {
+      only('locked')(document);
+      document.zookeeper['after'] = { root: taken };
+    });
+    // The one that has lost its lock could not meet it there.
+    assert.deepEqual(moving.refusals.filter(({ code }) => code === 'ZERO_COPY_TARGET').map(({ host, table }) => [host, table]), [[ground.firstHost.name, 'locked']]);
+    const unlocked = await planned(ground, only('locked'));
+    assert.deepEqual([words(unlocked.refusals), unlocked.warnings.map(({ code, host }) => [code, host])], [[], [['ZERO_COPY_UNLOCKED', ground.firstHost.name]]]);
+
+    await onBoth(`ALTER TABLE \`${ground.database}\`.\`locked\` MODIFY SETTING allow_remote_fs_zero_copy_replication = 0`);
+    const off = await planned(ground, only('locked'));
+    assert.deepEqual(off.refusals.map(({ code, host }) => [code, host]), ground.hosts.map(({ name }) => ['ZERO_COPY_OFF', name]));
+  });
+
   it('a temporary table: the server makes no replicated one', async () => {
     await assert.rejects(run(ground.firstHost.url, "CREATE TEMPORARY TABLE t (x UInt8) ENGINE = ReplicatedMergeTree('/clickhouse/temporary/t', 'a') ORDER BY x"), /Temporary tables cannot be created/u);
   });
@@ -216,11 +252,12 @@ describe('preflight refuses what the engine shows', function () {
 
   /** Not to be had from the embedded engine: the real host's answers, changed on the way. */
   describe('and what only another server shows (a scripted host before the real one)', () => {
-    async function through(script: ProxyScript, table: string): Promise<string[]> {
+    async function through(script: ProxyScript, table: string, change: (document: SpecDocument) => void = () => undefined): Promise<string[]> {
       const proxy = await ProxyHost.before(ground.firstHost.url, script);
       try {
         const { refusals, warnings } = await planned(ground, (document) => {
           only(table)(document);
+          change(document);
           document.clickhouse.hosts[0] = { ...document.clickhouse.hosts[0], url: proxy.url };
         });
         return [...new Set([...refusals, ...warnings].map(({ code }) => code))].sort();
@@ -260,11 +297,31 @@ describe('preflight refuses what the engine shows', function () {
       assert.deepEqual(codes, []);
     });
 
-    it('a zero-copy table on 25.12, which deletes shared blobs', async () => {
+    it('a zero-copy table on 25.12, which deletes shared blobs; on one before 25.1, which deletes those without a lock, it is a warning', async () => {
       await replicated('blobs', undefined, " SETTINGS storage_policy = 'object_storage'");
       const version = (is: string): Promise<string[]> =>
         through(async (statement) => (statement.text.startsWith('SELECT version()') ? editRows(statement, (row) => Object.assign(row, { version: is })) : undefined), 'blobs');
-      assert.deepEqual([await version('26.7.2.1'), await version('25.12.5.44')], [[], ['ZERO_COPY_VERSION']]);
+      assert.deepEqual([await version('26.7.2.1'), await version('25.12.5.44'), await version('24.8.3.59')], [[], ['ZERO_COPY_VERSION'], ['ZERO_COPY_OLD']]);
+    });
+
+    /** Answers as a server does that refuses these statements. */
+    const refusing = (pattern: RegExp, status: number, code: number, text: string): ProxyScript => ({ text: sent, response }) => {
+      if (!pattern.test(sent)) return undefined;
+      response.writeHead(status, { 'x-clickhouse-exception-code': String(code) });
+      response.end(`Code: ${code}. DB::Exception: ${text}`);
+      return TAKEN;
+    };
+
+    it('a server that refuses a query of the preflight, whatever it said of the rights', async () => {
+      const codes = await through(refusing(/FROM system\.replicas/u, 403, 497, 'nobody: Not enough privileges. (ACCESS_DENIED)'), 'plain');
+      assert.ok(codes.includes('ACCESS_DENIED'), codes.join(' '));
+    });
+
+    it('another path, on a server that does not know the statement for it', async () => {
+      const codes = await through(refusing(/AS NOT REPLICATED/u, 400, 62, 'Syntax error: failed at position 17. (SYNTAX_ERROR)'), 'plain', (document) => {
+        document.zookeeper['after'] = { path: '/elsewhere/{database}/{table}' };
+      });
+      assert.ok(codes.includes('PATH_UNSUPPORTED'), codes.join(' '));
     });
 
     it('nothing for a Distributed table over it: a warning with its name (the embedded hosts know no cluster)', async () => {
@@ -274,13 +331,8 @@ describe('preflight refuses what the engine shows', function () {
     });
 
     it('a server that cannot be asked for rights: a warning', async () => {
-      const codes = await through((statement) => {
-        // Its grants cannot be read either.
-        if (!statement.text.startsWith('CHECK GRANT') && !statement.text.includes('FROM system.grants')) return undefined;
-        statement.response.writeHead(400, { 'x-clickhouse-exception-code': '62' });
-        statement.response.end('Code: 62. DB::Exception: Syntax error: failed at position 7. (SYNTAX_ERROR)');
-        return TAKEN;
-      }, 'plain');
+      // Its grants cannot be read either.
+      const codes = await through(refusing(/^CHECK GRANT|FROM system\.grants/u, 400, 62, 'Syntax error: failed at position 7. (SYNTAX_ERROR)'), 'plain');
       assert.deepEqual(codes, ['GRANTS_UNKNOWN']);
     });
   });

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 
 import { quoteTable } from '../../src/clickhouse/sql';
+import { ProxyHost } from '../support/proxy-host';
 import { Ground, run, someTables, type SpecDocument, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
@@ -62,9 +63,21 @@ describe('preflight refuses', function () {
     };
   }
 
-  it('nothing where nothing is wrong', async () => {
-    const done = await ground.cli('plan', ground.spec(), '--json');
-    assert.equal(done.code, 0, done.stdout);
+  it('nothing where nothing is wrong; a new root that does not exist yet is a warning, and one that does is none', async () => {
+    const warned = async (): Promise<string[]> => {
+      const done = await ground.cli('plan', ground.spec(), '--json');
+      assert.equal(done.code, 0, done.stdout);
+      return (JSON.parse(done.stdout) as { warnings: Finding[] }).warnings.map(({ code, message }) => `${code} ${String(message.includes(ground.root))}`);
+    };
+    assert.deepEqual(await warned(), ['ROOT_TO_COME true']);
+    await withZooKeeper(ground.up, (session) => session.ensurePath(ground.root));
+    assert.deepEqual(await warned(), []);
+  });
+
+  it('a variable of the spec that is not set', async () => {
+    const found = await refusals((document) => (document.clickhouse.passwordEnv = 'CH_ZK_MIGRATE_NOT_SET'));
+    assert.deepEqual(found.map(({ code, host }) => [code, host]), ground.hosts.map(({ name }) => ['MISSING_VARIABLE', name]));
+    assert.ok(found.every(({ message, fix }) => `${message} ${fix}`.includes('CH_ZK_MIGRATE_NOT_SET')));
   });
 
   it('a host that is down, by its name', async () => {
@@ -135,6 +148,28 @@ describe('preflight refuses', function () {
     const found = await refusals((document) => (document.tables = { exclude: [`${ground.database}.t1`] }));
     assert.deepEqual(codes(found), ['STRANDED']);
     assert.deepEqual(found.map(({ host, table }) => `${host} ${table ?? ''}`), ground.hosts.map(({ name }) => `${name} t1`));
+  });
+
+  it('to strand what else lives in ZooKeeper: a Replicated database; tables and access storage that the embedded engine cannot have (a scripted answer)', async () => {
+    const kept = `kept ${ground.id}`;
+    await run(ground.firstHost.url, `CREATE DATABASE \`${kept}\` ENGINE = Replicated('/clickhouse/databases/${ground.id}', 's', 'r')`);
+    const proxy = await ProxyHost.before(ground.hosts[1]?.url ?? '', ({ text }) => {
+      if (text.includes('a table of the engine')) return Promise.resolve(JSON.stringify({ data: [{ what: 'a table of the engine KeeperMap', database: 'd', table: 'kv' }], rows: 1 }));
+      if (text.includes('FROM system.user_directories')) return Promise.resolve(JSON.stringify({ data: [{ name: 'shared' }], rows: 1 }));
+      return undefined;
+    });
+    try {
+      const found = await refusals(otherUrl(proxy.url));
+      assert.deepEqual(codes(found), ['STRANDED']);
+      assert.deepEqual(found.map(({ host, db = '', table = '', message }) => [host, db, table, /engine \w+|access storage "\w+"/u.exec(message)?.[0]]), [
+        [ground.firstHost.name, kept, '', 'engine Replicated'],
+        [ground.hosts[1]?.name, '', '', 'access storage "shared"'],
+        [ground.hosts[1]?.name, 'd', 'kv', 'engine KeeperMap'],
+      ]);
+    } finally {
+      await proxy.close();
+      await run(ground.firstHost.url, `DROP DATABASE \`${kept}\` SYNC`);
+    }
   });
 
   it('but does not strand what is left out of a migration in place', async () => {
@@ -242,6 +277,9 @@ describe('two migrations never hold the same replica', function () {
     const twice = await ground.cli('start', gated, '--execute', '--json');
     assert.equal(twice.code, 1);
     assert.match(twice.stdout, /ALREADY_RUNNING/u);
+
+    const own = await ground.json<{ warnings: Finding[] }>('plan', gated);
+    assert.deepEqual(own.warnings.map(({ code }) => code).filter((code) => code !== 'ROOT_TO_COME'), ['ALREADY_BEGUN']);
 
     const refused = async (): Promise<void> => {
       const plan = await ground.cli('plan', ground.spec((document) => (document.id = other)), '--json');

@@ -5,11 +5,16 @@ import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 
+import { Connections } from '../../src/activities/deps';
+import type { CleanInput } from '../../src/activities/types';
+import { withWriters } from '../../src/activities/writers';
 import { quoteTable } from '../../src/clickhouse/sql';
 import { killPart } from '../../src/dev/stack';
+import { MigrationError } from '../../src/domain/failure';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { finish } from '../faults/support';
 import { Ground, pause, run, someTables, sql } from '../support/stack';
+import { withZooKeeper } from '../support/zookeeper';
 
 type Host = Ground['hosts'][number];
 
@@ -56,12 +61,20 @@ describe('replicas that do not have the same', function () {
     assert.equal(started.code, gates.length === 0 ? 0 : 4, started.stdout + started.stderr);
   }
 
-  it('an INSERT that reached one replica after the other was detached: the table goes back, catches up, and nothing of it is lost', async () => {
-    await start(['clean']);
+  it('an INSERT that reached one replica after the other was detached: the table goes back, catches up, and nothing of it is lost; of one that is attached again no node is deleted', async () => {
+    await start(['clean'], { onFailure: 'continue' });
+    const [attached] = await sql<{ path: string }>(one.url, `SELECT zookeeper_path AS path FROM _ch_zk_migrate.inventory WHERE database = '${ground.database}' AND table = 't1'`);
+    const nodes = (): Promise<number> => withZooKeeper(ground.up, (session) => session.countTree(`${ground.from}${attached?.path ?? ''}`));
+    await attachedAndActive(other, 't1');
+    const there = await nodes();
     const before = { t0: 100 * 2, t1: 107 * 2 };
     await attachedAndActive(one, 't0');
     await run(one.url, insert('t0', 11, 0), `DETACH TABLE ${name('t0')} PERMANENTLY SYNC`);
     await ground.cli('approve', ground.id, 'clean');
+    const { failures } = await ground.until(({ outcome }) => outcome === 'failed', 'the barrier');
+    assert.deepEqual(failures.map(({ table, phase, code }) => [table, phase, code]), [['t1', 'clean', 'REPLICA_LIVE']]);
+    assert.ok((await nodes()) >= there, 'nodes of an attached replica were deleted');
+    await run(other.url, `DETACH TABLE ${name('t1')} PERMANENTLY SYNC`);
     assert.equal(await finish(ground), 'completed');
     for (const host of ground.hosts) {
       assert.equal(await rowsOf(host, 't0'), before.t0 + 11, host.name);
@@ -71,17 +84,44 @@ describe('replicas that do not have the same', function () {
     assert.ok(decisions.some(({ what }) => /\.t0 goes back: .*REPLICAS_DIFFER|\.t0 goes back: .*record of the replicas differs/u.test(what)), JSON.stringify(decisions));
   });
 
-  it('somebody who writes again and again: after a few tries the table stops and says by way of whom; when they stop, retry completes it', async () => {
+  it('somebody who writes again and again: after a few tries the table stops and says who and by way of whom; when they stop, retry completes it', async () => {
     let written = 0;
+    const unsaved: string[] = [];
+    let looked = 0;
+    // The embedded engine writes no log: a table of this shape in its place.
+    const log = (table: string, user: string, at = 'now()', kind = 'Insert'): string =>
+      `INSERT INTO system.query_log SELECT ${at} AS event_time, toDate(event_time), 'QueryFinish', '${kind}', ['\`${ground.database}\`.${table}'], '${user}', '::ffff:10.9.8.7', 'loader', ''`;
+    await run(
+      one.url,
+      `CREATE TABLE system.query_log (event_time DateTime, event_date Date, type String, query_kind String, tables Array(String), initial_user String,
+         initial_address IPv6, client_name String, http_user_agent String) ENGINE = MergeTree ORDER BY event_time`,
+      log('t0', 'long ago', 'now() - INTERVAL 1 HOUR'),
+    );
     // In between, as a load balancer would be: its INSERT comes when the other replica is detached and this one is not yet.
     const writer = await proxy(one.url, async (text) => {
+      await saved(text);
       if (!text.startsWith(`DETACH TABLE ${name('t0')}`) || written < 0) return;
       for (let attached = true; attached; await pause(50)) {
         attached = (await sql(other.url, `SELECT 1 FROM system.tables WHERE database = '${ground.database}' AND name = 't0'`)).length > 0;
       }
-      await run(one.url, insert('t0', 5, written * 5));
+      await run(one.url, insert('t0', 5, written * 5), log('t0', 'etl'), log('t1', 'of another table'), log('t0', 'reader', 'now()', 'Select'));
       written += 1;
     });
+    /** At the moment that a statement takes a replica away, or puts its parts aside, its manifest is in the host's own table. */
+    async function saved(text: string): Promise<void> {
+      const [, sent, table] = /^(DETACH TABLE|SYSTEM RESTORE REPLICA) .*\.`(.*)`(?: PERMANENTLY SYNC)?$/u.exec(text.trim()) ?? [];
+      if (sent === undefined || table === undefined) return;
+      looked += 1;
+      const kind = sent === 'DETACH TABLE' ? 'detach' : 'baseline';
+      const of = `database = '${ground.database}' AND table = '${table.replaceAll("'", "\\'")}'`;
+      const [row] = await sql<{ active: string; kept: string }>(
+        one.url,
+        `SELECT (SELECT groupArray(name) FROM (SELECT name FROM system.parts WHERE active AND ${of} ORDER BY name)) AS active,
+           (SELECT groupArray(name) FROM (SELECT name FROM _ch_zk_migrate.manifests WHERE migration = '${ground.id}' AND kind = '${kind}' AND ${of}
+             AND take = (SELECT argMax(take, at) FROM _ch_zk_migrate.manifests WHERE kind = '${kind}' AND ${of}) ORDER BY name)) AS kept`,
+      );
+      if (row === undefined || String(row.active) !== String(row.kept)) unsaved.push(`${text}: ${JSON.stringify(row)}`);
+    }
     try {
       ground.worker();
       const spec = ground.spec(({ clickhouse }) => ((clickhouse.hosts[0] ?? {})['url'] = writer.url));
@@ -89,14 +129,44 @@ describe('replicas that do not have the same', function () {
       assert.equal(started.code, 1, started.stdout + started.stderr);
       const { failures } = await ground.status();
       assert.equal(failures.length, 1, JSON.stringify(failures));
-      assert.match(failures[0]?.message ?? '', /"ch-2" has \d+ of \d+ parts.*what is lacking was written by way of "ch-1"/u);
+      assert.match(failures[0]?.message ?? '', /"ch-2" has \d+ of \d+ parts.*by way of "ch-1"; since it was first detached it was written by user "etl" from 10\.9\.8\.7 \(loader\), 4 INSERTs$/u);
       const total = written;
       assert.equal(total, 4, 'detached once, and after each of three returns');
       written = -1;
       assert.equal(await finish(ground), 'completed');
       for (const host of ground.hosts) assert.equal(await rowsOf(host, 't0'), 200 + total * 5, host.name);
+      assert.deepEqual(unsaved, []);
+      assert.ok(looked >= 2 * 6, String(looked));
+      const durable = await sql<{ name: string }>(one.url, "SELECT name FROM system.tables WHERE database = '_ch_zk_migrate' AND create_table_query NOT LIKE '%fsync_after_insert = 1, fsync_part_directory = 1%'");
+      assert.deepEqual(durable, []);
     } finally {
       writer.server.close();
+      await run(one.url, 'DROP TABLE IF EXISTS system.query_log SYNC');
+    }
+  });
+
+  it('an INSERT that runs is named by user and address, and a server without a log of queries is asked for nothing more', async () => {
+    const slow = run(one.url, `INSERT INTO ${name('t0')} SELECT toDate('2030-01-01'), number, 'slow' FROM numbers(6) WHERE sleepEachRow(0.5) = 0 SETTINGS max_block_size = 1`);
+    const connections = new Connections({});
+    try {
+      const failure = new MigrationError('REPLICAS_DIFFER', 'they differ', { details: { ahead: [one.replica] } });
+      const input = {
+        migration: ground.id,
+        hosts: ground.hosts.map((host) => ({ name: host.name, url: host.url, user: 'default' })),
+        table: { replicas: ground.hosts.map((host) => ({ host: host.name, replicaName: host.replica, database: ground.database, table: 't0' })) },
+      } as unknown as CleanInput;
+      const named = async (wanted: boolean): Promise<string> => {
+        for (;;) {
+          const { message } = await withWriters(connections, input, failure);
+          if (message.includes('written') === wanted) return message;
+          await pause(50);
+        }
+      };
+      assert.match(await named(true), /^they differ; since it was first detached it was written by user "default" from 127\.0\.0\.1 \(.*\), 1 INSERT$/u);
+      await slow;
+      assert.equal(await named(false), 'they differ');
+    } finally {
+      await connections.close();
     }
   });
 
@@ -129,6 +199,8 @@ describe('replicas that do not have the same', function () {
     const retried = await ground.cli('retry', ground.id, '--skip', '*.t1', '--json');
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.equal(await finish(ground), 'completed');
+    const { warnings } = await ground.json<MigrationSummary>('status', ground.id);
+    assert.deepEqual(warnings.filter(({ code }) => code === 'LEFT_IN_DETACHED').map(({ host, table }) => [host, table]), [['ch-1', 't1']]);
   });
 
   it('a RESTORE that died between parts of the same content, one as SQL cannot name it: told how to rename it, and each is there again', async () => {

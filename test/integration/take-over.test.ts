@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { execa } from 'execa';
 import { stringify } from 'yaml';
 
-import { quoteString, quoteTable } from '../../src/clickhouse/sql';
+import { quoteIdentifier, quoteString, quoteTable } from '../../src/clickhouse/sql';
 import { restartHost, killPart, startPart } from '../../src/dev/stack';
 import { seedTables } from '../../src/dev/seed';
 import type { Plan } from '../../src/domain/plan';
@@ -198,6 +198,7 @@ describe('a run of the reference that was killed half way', function () {
   });
 
   it('that lies is listed and overruled by the world; what a RESTORE or a deletion left half done is refused until somebody has said what it is', async () => {
+    const [metadata] = await sql<{ path: string }>(reference.url, `SELECT metadata_path AS path FROM system.tables WHERE database = ${quoteString(ground.database)} AND name = 't1'`);
     await reference.detach('t1');
     await reference.clean('t2');
     await reference.attach('t2');
@@ -237,12 +238,23 @@ describe('a run of the reference that was killed half way', function () {
     assert.equal(started.code, 3, started.stdout + started.stderr);
     assert.deepEqual(ground.statements(marks, CHANGES), []);
 
-    // A table that nobody has ever heard of is a lie too.
-    reference.entries.push({ db: ground.database, table: 'never', status: 3, zk_path: '/clickhouse/tables/never' });
-    assert.ok((await plan(3, oneHost(), '--take-over', reference.file('never.yaml'))).refusals.some(({ code, table }) => code === 'TAKE_OVER_UNKNOWN' && table === 'never'));
-    reference.entries.pop();
+    // A table that nobody has ever heard of is a lie too; one on blobs has locks that no status file knows; and the spec has its word.
+    await seedTables([ground.firstHost], [{ database: ground.database, name: 'on blobs', columns: 'x UInt8', orderBy: 'x', data: [], settings: { storage_policy: 'object_storage' } }]);
+    for (const table of ['never', 'on blobs']) reference.entries.push({ db: ground.database, table, status: 3, zk_path: `/clickhouse/tables/${table}` });
+    const strange = (await plan(3, oneHost(({ tables }) => (tables['exclude'] = ['*.t0', '*.t1'])), '--take-over', reference.file('strange.yaml'))).refusals.map(({ code, table }) => `${code} ${table ?? ''}`);
+    for (const one of ['TAKE_OVER_UNKNOWN never', 'TAKE_OVER_ZERO_COPY on blobs', 'TAKE_OVER_NOT_SELECTED t0', 'TAKE_OVER_NOT_SELECTED t1']) assert.ok(strange.includes(one), `${one}: ${strange.join('; ')}`);
+    reference.entries.splice(-2);
+    await run(reference.url, `DROP TABLE ${reference.name('on blobs')} SYNC`);
 
     await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.from}${reference.pathOf(UNICODE)}`));
+    // A table whose definition the server cannot read cannot be attached: it is named, and nothing goes on before it is mended.
+    const definition = join(ground.firstHost.dataDir, metadata?.path ?? assert.fail());
+    const readable = readFileSync(definition, 'utf8');
+    writeFileSync(definition, readable.replace('ENGINE = Replicated', 'ENGINE = Unheard'));
+    const stuck = await ground.cli('start', oneHost(), ...words, '--execute', '--watch', '--json');
+    assert.equal(stuck.code, 3, stuck.stdout + stuck.stderr);
+    assert.match(stuck.stdout, /"TAKE_OVER_NOT_ATTACHED"[^]*"t1"/u);
+    writeFileSync(definition, readable);
     const done = await ground.cli('start', oneHost(), ...words, '--execute', '--watch', '--json');
     assert.equal(done.code, 0, done.stdout + done.stderr);
     assert.equal((JSON.parse(done.stdout) as { counts: Record<string, number> }).counts['RESTORED'], 8);
@@ -270,6 +282,17 @@ describe('a run of the reference that was killed half way', function () {
     reference.says('t3', 4);
     // A file of this program has the host and the words, and may be taken over as well.
     for (const entry of reference.entries) Object.assign(entry, { host: ground.firstHost.name, status: ['', 'INIT', 'DETACHED', 'ZK_CLEANED', 'RESTORED'][Number(entry.status)] });
+    // Another replica of a path that is restored already, on a host that has not moved: only a hand can end that.
+    const second = ground.hosts[1] ?? assert.fail();
+    await run(
+      second.url,
+      `CREATE DATABASE ${quoteIdentifier(ground.database)}`,
+      `CREATE TABLE ${reference.name('t1')} (x UInt8) ENGINE = ReplicatedMergeTree(${quoteString(reference.pathOf('t1'))}, 'second') ORDER BY x`,
+    );
+    const apart = await plan(3, ground.spec(), '--take-over', reference.file());
+    assert.deepEqual(apart.refusals.filter(({ code }) => code === 'TAKE_OVER_REPLICATED').map(({ host, table }) => [host, table]), [[ground.firstHost.name, 't1']]);
+    await run(second.url, `DROP DATABASE ${quoteIdentifier(ground.database)} SYNC`);
+
     const marks = ground.marks();
     const done = await ground.cli('start', oneHost(), '--take-over', reference.file(), '--execute', '--watch', '--with-worker', '--json');
     assert.equal(done.code, 0, done.stdout + done.stderr);

@@ -368,8 +368,9 @@ describe('to another path in the same ensemble, in SQL alone', function () {
       assert.match(message, /its path would become \/clickhouse\/tables\/1\/.*default_replica_path.*\/moved .* is asked for/u);
     }
     assert.deepEqual(await codes(DEFAULT), ['PATH_DIFFERS']);
-    await defaultPath(`/moved ${ground.id}/all`);
-    assert.deepEqual(await codes(`/moved ${ground.id}/all`), ['PATH_TAKEN']);
+    // The tables of a host would all come to one path, and the replicas of a table to two.
+    await defaultPath(`/moved ${ground.id}/{replica}`);
+    assert.deepEqual(await codes(`/moved ${ground.id}/{replica}`), ['PATH_SPLIT', 'PATH_TAKEN']);
 
     await defaultPath(asked);
     const before = await ground.oracle();
