@@ -2,10 +2,13 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaRef, replicaLabel } from '../domain/inventory';
-import { compareManifests, describeDifference, isEqual, type ManifestPart } from '../domain/manifest';
-import type { Connections } from './deps';
+import { compareManifests, describeDifference, isEqual, type ManifestPart, NO_DIFFERENCE } from '../domain/manifest';
+import { type Connections, sleep } from './deps';
 import type { Standing } from './restore';
 import type { RestoreInput } from './types';
+
+const LOOKS = 6;
+const BETWEEN_LOOKS_MS = 500;
 
 /**
  * The replica equals the first by `(partition_id, rows, hash_of_uncompressed_files)`: compression may differ between replicas. The
@@ -18,11 +21,16 @@ export async function proveAgainstFirst(
 ): Promise<void> {
   const ours = connections.host(input.host);
   const theirs = connections.host(first.host);
-  const [mine, other] = await Promise.all([digestOfActive(ours, input.replica), digestOfActive(theirs, first.replica)]);
-  if (mine === other) return;
-  const [mineParts, otherParts] = await Promise.all([activeParts(ours, input.replica), activeParts(theirs, first.replica)]);
-  const difference = compareManifests(otherParts, mineParts, 'hashOfUncompressedFiles');
-  if (isEqual(difference)) return;
+  let difference = NO_DIFFERENCE;
+  // Both are writable: an INSERT that one has and the other gets in a moment is no difference.
+  for (let looks = 0; looks < LOOKS; looks += 1) {
+    if (looks > 0) await sleep(BETWEEN_LOOKS_MS);
+    const [mine, other] = await Promise.all([digestOfActive(ours, input.replica), digestOfActive(theirs, first.replica)]);
+    if (mine === other) return;
+    const [mineParts, otherParts] = await Promise.all([activeParts(ours, input.replica), activeParts(theirs, first.replica)]);
+    difference = compareManifests(otherParts, mineParts, 'hashOfUncompressedFiles');
+    if (isEqual(difference)) return;
+  }
   throw new MigrationError(
     'PROOF_FAILED',
     `${replicaLabel(input.replica)} differs from the first replica on ${first.host.name}: ${describeDifference(difference)}`,
@@ -89,4 +97,34 @@ export async function proveByRows(
   const row = rows[0];
   if (row?.engine !== ROW_KEEPING_ENGINE || Number(row.unequal) !== 0 || Number(row.unmerged) !== 0) return undefined;
   return `proved by the rows of each partition: ${standing.difference.missingParts} parts were merged into ${standing.difference.extraParts} since`;
+}
+
+/**
+ * The first replica is writable from its RESTORE on, and a writer that waited may be there before the proof. The baseline is whole, and
+ * whatever is there beyond it was written after the RESTORE had been asked for: no merge, no content that the baseline has, which would be a
+ * doubled part. Answers the words to be recorded, or undefined.
+ */
+export async function insertedSince(
+  connections: Connections,
+  { migration, replica, host, first }: RestoreInput,
+  note: Pick<ReplicaNote, 'baselineTake'>,
+  { difference }: Pick<Standing, 'difference'>,
+): Promise<string | undefined> {
+  if (first !== undefined || difference.missingParts > 0 || difference.extraParts === 0) return undefined;
+  const [row] = await connections.host(host).select<{ n: string; earlier: string }>(
+    `WITH (SELECT min(at) FROM ${STORE_DATABASE}.statuses WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String}
+        AND step = 'restoring' AND seq > (SELECT max(seq) FROM ${STORE_DATABASE}.statuses WHERE migration = {migration:String}
+          AND database = {database:String} AND table = {table:String} AND step = 'baseline')) AS restoring
+     SELECT count() AS n, countIf(level > 0 OR modification_time < toStartOfSecond(restoring)) AS earlier FROM system.parts
+     WHERE active AND rows > 0 AND database = {database:String} AND table = {table:String}
+       AND (partition_id, rows, hash_of_all_files) NOT IN (SELECT partition_id, rows, hash_of_all_files FROM ${STORE_DATABASE}.manifests
+         WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND take = {take:String})`,
+    {
+      params: { migration, database: replica.database, table: replica.table, take: note.baselineTake },
+      doing: `looking what was inserted into ${replicaLabel(replica)}`,
+      timeoutMs: 300_000,
+    },
+  );
+  if (row === undefined || Number(row.n) !== difference.extraParts || Number(row.earlier) > 0) return undefined;
+  return `the baseline is whole; ${difference.extraParts} parts with ${difference.extraRows} rows were inserted since its RESTORE`;
 }

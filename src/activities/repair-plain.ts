@@ -5,7 +5,8 @@ import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { lookAtEngine } from './convert-path';
-import { type Connections, ensembleOf, report, stopIfCancelled } from './deps';
+import { type Connections, ensembleOf, fenced, report, stopIfCancelled } from './deps';
+import { STALL_LIMIT_MS } from './fence';
 import { compareWithBaseline } from './look';
 import { refuseTree } from './path-guard';
 import { stillGoesTo } from './path-move';
@@ -96,13 +97,14 @@ async function nothingMissing(connections: Connections, { migration, replica, ho
 /** The barrier of a table with one replica, detached by this hand: nobody else may be registered below its path, or active. */
 async function deleteOwnNodes(zookeeper: ZooKeeperSession, { replica }: RestoreInput): Promise<void> {
   const path = replica.zookeeperPath;
+  await zookeeper.sync(path);
   const children = await zookeeper.children(path);
   if (children === undefined) return;
   const other = await strangerAt(zookeeper, path, replica.replicaName);
   if (other !== undefined) throw new MigrationError('REPLICA_LIVE', `${path}: ${other}`);
   const refusal = await refuseTree(zookeeper, path, children, true);
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
-  await zookeeper.deleteTree(path, {});
+  await zookeeper.deleteTree(path, { patienceMs: STALL_LIMIT_MS, oneSession: true, mayGoOn: fenced() });
   if ((await zookeeper.exists(path)) !== undefined) throw new MigrationError('REPLICA_LIVE', `${path} is there again after its nodes were deleted: something lives on it`);
 }
 

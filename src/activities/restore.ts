@@ -11,7 +11,7 @@ import { ensureAttached, reattach } from './attach';
 import { collisionsInDetached, nameableParts, repairParts, wherePartsLie } from './repair';
 import { repairAsPlain } from './repair-plain';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, waitWhileRunning } from './look';
-import { proveByRows, proveAgainstFirst } from './proof';
+import { insertedSince, proveByRows, proveAgainstFirst } from './proof';
 import { send, statementId } from './statement';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { sameSetting } from './zero-copy-facts';
@@ -286,7 +286,8 @@ function progressOf(standing: Standing): number {
 
 function isSettled(standing: Standing, input: RestoreInput): boolean {
   const active = !standing.readonly || input.writable === 'report';
-  return active && standing.queueSize === 0 && standing.unlisted === 0 && holdsBaseline(standing, input);
+  // What is there beyond the baseline is judged by the proof.
+  return active && standing.queueSize === 0 && standing.unlisted === 0 && standing.difference.missingParts === 0;
 }
 
 /** The first replica equals its baseline; another holds its own, and may have more: it is compared with the first as well. */
@@ -304,8 +305,8 @@ async function prove(
   const label = replicaLabel(input.replica);
   const words: string[] = [];
   if (!holdsBaseline(standing, input)) {
-    const byRows = await proveByRows(connections, input, note, standing);
-    if (byRows === undefined) {
+    const otherwise = (await proveByRows(connections, input, note, standing)) ?? (await insertedSince(connections, input, note, standing));
+    if (otherwise === undefined) {
       const lying = await wherePartsLie(connections.host(input.host), input.migration, input.replica, note);
       throw new MigrationError(
         'PROOF_FAILED',
@@ -313,7 +314,7 @@ async function prove(
         { details: { ...standing.difference } },
       );
     }
-    words.push(byRows);
+    words.push(otherwise);
   }
   if (standing.unlisted > 0) {
     throw new MigrationError('PROOF_FAILED', `${label}: ${standing.unlisted} parts differ between the server and ZooKeeper's record of it`);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 
 import { killPart, startPart } from '../../src/dev/stack';
-import { Ground, pause, someTables } from '../support/stack';
-import { withZooKeeper } from '../support/zookeeper';
+import { type Child, Ground, pause, someTables, sql } from '../support/stack';
+import { wholeTree, withZooKeeper } from '../support/zookeeper';
 import { finish, reasons, statementSeen } from './support';
 
 const RESTORE = /^\s*SYSTEM RESTORE REPLICA/u;
@@ -95,8 +95,8 @@ describe('a part that is killed in the middle of a migration', function () {
   it('a host inside RESTORE of a table with many parts: what it left half done is mended by the saved manifest, and proved', async () => {
     await ground.seed([
       {
-        database: ground.database, name: 'very many', columns: 'day Date, user UInt32', partitionBy: 'day', orderBy: 'user',
-        data: [{ select: "SELECT toDate('2024-01-01') + number % 400, number FROM numbers(4000)" }],
+        database: ground.database, name: 'very many', columns: 'user UInt32, at UInt32', orderBy: 'user',
+        data: Array.from({ length: 300 }, (_, i) => ({ select: `SELECT number, ${i} FROM numbers(10)` })),
       },
     ]);
     before = await ground.oracle();
@@ -109,5 +109,58 @@ describe('a part that is killed in the middle of a migration', function () {
     await reasons(ground, new RegExp(`HOST_UNREACHABLE: ${host}`, 'u'));
     await startPart(ground.up.dir, host);
     await completes();
+    // The order of blocks is the order of writing, by which some engines choose the row that stays.
+    const blocks = ground.statements(marks, /ATTACH PART/u).map(({ text }) => Number(/ATTACH PART 'all_(\d+)_/u.exec(text)?.[1]));
+    assert.ok(blocks.length > 0, 'nothing was repaired');
+    assert.deepEqual(blocks, [...blocks].sort((a, b) => a - b));
   });
 });
+
+describe('a worker that stands still until another has done its work', function () {
+  this.timeout(420_000);
+
+  it('does nothing more when it wakes up: no table is detached, no node deleted, whatever it was about to do', async () => {
+    const ground = await Ground.on('zombie');
+    try {
+      await ground.seed(Array.from({ length: 12 }, (_, i) => ({
+        database: ground.database, name: `t${i}`, columns: 'day Date, x UInt32', partitionBy: 'day', orderBy: 'x',
+        data: [{ select: "SELECT toDate('2024-01-01') + number % 60, number FROM numbers(600)" }],
+      })));
+      const before = await ground.oracle();
+      const asleep: Child[] = [];
+      const awake: Child[] = [ground.worker()];
+      const inPlace = ground.spec((document) => {
+        delete document.zookeeper['after'];
+        Object.assign(document, { onFailure: 'continue', ...ONE_AT_A_TIME });
+      });
+      const marks = ground.marks();
+      assert.equal((await ground.cli('start', inPlace, '--execute', '--json')).code, 0);
+      // In the middle of detach, and of clean: what each had in hand was looked at before it fell asleep.
+      for (const seen of [() => statementSeen(ground, marks, /^DETACH TABLE/u), () => ground.until(({ counts }) => counts.ZK_CLEANED > 0, 'clean')]) {
+        await seen();
+        const worker = awake.pop();
+        worker?.kill('SIGSTOP');
+        if (worker !== undefined) asleep.push(worker);
+        awake.push(ground.worker());
+      }
+      const outcome = await finish(ground);
+      assert.equal(outcome, 'completed', JSON.stringify((await ground.status()).failures));
+      const [done, nodes] = [ground.marks(), await wholeTree(ground.up)];
+      for (const worker of asleep) worker.kill('SIGCONT');
+      await pause(5_000);
+      assert.deepEqual(ground.statements(done, /^(?:DETACH|ATTACH|ALTER)|^SYSTEM RESTORE/u), []);
+      const left = new Set((await wholeTree(ground.up)).map((line) => line.slice(0, line.lastIndexOf(' {'))));
+      const gone = nodes.map((line) => line.slice(0, line.lastIndexOf(' {'))).filter((path) => !left.has(path) && !TRANSIENT.test(path));
+      assert.deepEqual(gone, []);
+      assert.deepEqual(await ground.oracle(), before);
+      for (const { url } of ground.hosts) {
+        assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly'), []);
+      }
+    } finally {
+      await ground.end();
+    }
+  });
+});
+
+/** What servers delete by themselves. */
+const TRANSIENT = /\/(?:log|queue|blocks|deduplication_hashes|block_numbers|leader_election|temp|mutations)\/|\/is_active$/u;

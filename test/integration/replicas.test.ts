@@ -13,6 +13,7 @@ import { killPart } from '../../src/dev/stack';
 import { MigrationError } from '../../src/domain/failure';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { finish } from '../faults/support';
+import { ProxyHost } from '../support/proxy-host';
 import { Ground, pause, run, someTables, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
@@ -47,6 +48,10 @@ describe('replicas that do not have the same', function () {
 
   async function attachedAndActive(host: Host, table: string): Promise<void> {
     await run(host.url, `ATTACH TABLE ${name(table)}`);
+    await active(host, table);
+  }
+
+  async function active(host: Host, table: string): Promise<void> {
     for (;;) {
       const readonly = await sql(host.url, `SELECT 1 FROM system.replicas WHERE database = '${ground.database}' AND table = '${table}' AND is_readonly`);
       if (readonly.length === 0) return;
@@ -167,6 +172,32 @@ describe('replicas that do not have the same', function () {
       assert.equal(await named(false), 'they differ');
     } finally {
       await connections.close();
+    }
+  });
+
+  it('an INSERT that comes between the RESTORE of the first and its proof is told apart from what was lost or doubled, and all have it', async () => {
+    const before = [await rowsOf(one, 't0'), await rowsOf(one, 't1')];
+    let inserted = 0;
+    const proxies = await Promise.all(ground.hosts.map((host) => ProxyHost.before(host.url, async ({ text, real }) => {
+      if (inserted > 0 || !text.startsWith(`SYSTEM RESTORE REPLICA ${name('t0')}`)) return undefined;
+      inserted += 1;
+      const answer = await real();
+      await active(host, 't0');
+      await run(host.url, insert('t0', 7, 5_000));
+      return answer.text;
+    })));
+    try {
+      ground.worker();
+      const spec = ground.spec(({ clickhouse }) => {
+        clickhouse.hosts.forEach((host, index) => (host['url'] = proxies[index]?.url));
+      });
+      const started = await ground.cli('start', spec, '--execute', '--watch', '--json');
+      assert.equal(started.code, 0, started.stdout + started.stderr);
+      assert.equal(inserted, 1);
+      for (const host of ground.hosts) assert.deepEqual([await rowsOf(host, 't0'), await rowsOf(host, 't1')], [(before[0] ?? 0) + 7, before[1]], host.name);
+      assert.match((await ground.cli('report', ground.id)).stdout, /1 parts? with 7 rows were inserted since its RESTORE/u);
+    } finally {
+      await Promise.all(proxies.map((proxied) => proxied.close()));
     }
   });
 

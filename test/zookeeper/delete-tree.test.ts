@@ -43,6 +43,27 @@ describe('zookeeper deleteTree', function () {
     );
   });
 
+  it('sends nothing more once it may not go on, and says why', async () => {
+    await createAll(session, tablePaths('/fenced', 400));
+    const asked: number[] = [];
+    const stop = new Error('another has taken its place');
+    await assert.rejects(
+      session.deleteTree('/fenced', {
+        inFlight: 4,
+        mayGoOn: () => {
+          asked.push(asked.length);
+          if (asked.length > 20) throw stop;
+        },
+      }),
+      stop,
+    );
+    const left = (await session.listTree('/fenced')).length;
+    assert.ok(left > tablePaths('/fenced', 400).length - 200, `${left} left`);
+    await sleep(200);
+    assert.equal((await session.listTree('/fenced')).length, left);
+    await session.deleteTree('/fenced');
+  });
+
   it('deletes nothing when there is nothing', async () => {
     assert.equal((await session.deleteTree('/never/was')).deleted, 0);
   });

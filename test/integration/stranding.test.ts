@@ -1,0 +1,93 @@
+/** What would stay behind: a host that moves without all of its tables, an abort that finds hosts in two places, a deletion that cannot end. */
+import assert from 'node:assert/strict';
+
+import { quoteTable } from '../../src/clickhouse/sql';
+import { restartHost } from '../../src/dev/stack';
+import { Ground, run, someTables, sql } from '../support/stack';
+import { setAcl } from '../zookeeper/acl';
+
+const ANYBODY = { scheme: 'world', auth: 'anyone' };
+const ALL = 31;
+const READ_AND_ADMIN = 17;
+
+describe('nothing stays behind', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+  let before: Record<string, string>;
+
+  beforeEach(async () => {
+    ground = await Ground.on('stranding');
+    await ground.seed(someTables(ground.database, 2));
+    before = await ground.oracle();
+    ground.worker();
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  async function startTo(gate: string): Promise<void> {
+    const started = await ground.cli('start', ground.spec((document) => Object.assign(document, { pauseBefore: [gate], onFailure: 'continue' })), '--execute', '--watch', '--json');
+    assert.equal(started.code, 4, started.stdout + started.stderr);
+  }
+
+  async function allWritable(): Promise<void> {
+    assert.deepEqual(await ground.oracle(), before);
+    for (const { url } of ground.hosts) assert.deepEqual(await sql(url, 'SELECT database, table FROM system.replicas WHERE is_readonly'), []);
+  }
+
+  it('a table that was created since the plan, and one that retry leaves out: the host is not restarted, and says which', async () => {
+    await startTo('restart');
+    const late = quoteTable({ database: ground.database, table: 'late' });
+    await run(ground.firstHost.url, `CREATE TABLE ${late} (x UInt8) ENGINE = ReplicatedMergeTree ORDER BY x`);
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'restart');
+    const stranded = await ground.until(({ outcome }) => outcome === 'failed', 'the failure');
+    const of = stranded.failures.filter(({ host }) => host === ground.firstHost.name);
+    assert.deepEqual(of.map(({ code }) => code), ['STRANDED'], JSON.stringify(stranded.failures));
+    assert.match(of[0]?.message ?? '', new RegExp(`the metadata of ${ground.database}\\.late would stay`, 'u'));
+    assert.deepEqual(ground.statements(marks, /^ATTACH/u).filter(({ host }) => host === ground.firstHost.name), []);
+    const [row] = await sql<{ readonly: number }>(ground.firstHost.url, "SELECT is_readonly AS readonly FROM system.replicas WHERE table = 'late'");
+    assert.equal(row?.readonly, 0);
+    await run(ground.firstHost.url, `DROP TABLE ${late} SYNC`);
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    await allWritable();
+  });
+
+  it('an abort while a host is on its new place already: what was only detached goes along, and is restored there', async () => {
+    await startTo('clean');
+    await restartHost(ground.up.dir, ground.firstHost.name, { zkRoot: ground.root });
+    const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    const { outcome, counts } = await ground.status();
+    assert.equal(outcome, 'aborted');
+    assert.equal(counts.RESTORED, Object.keys(before).length);
+    await allWritable();
+  });
+
+  it('a deletion that ZooKeeper refuses half way: abort attaches nothing of the table, says so, and ends when it may be finished', async () => {
+    await startTo('clean');
+    const [place] = await sql<{ path: string; replica: string }>(
+      ground.firstHost.url,
+      `SELECT zookeeper_path AS path, replica_name AS replica FROM _ch_zk_migrate.inventory WHERE migration = '${ground.id}' AND table = 't0'`,
+    );
+    const node = `${ground.from}${place?.path ?? ''}/replicas/${place?.replica ?? ''}/parts`;
+    await setAcl(ground.up.zookeeper.connect, node, [{ perm: READ_AND_ADMIN, ...ANYBODY }]);
+    await ground.cli('approve', ground.id, 'clean');
+    const failed = await ground.until(({ outcome }) => outcome === 'failed', 'the failure');
+    assert.deepEqual([...new Set(failed.failures.map(({ table, code }) => `${table} ${code}`))], ['t0 ACCESS_DENIED'], JSON.stringify(failed.failures));
+    const marks = ground.marks();
+    const refused = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(refused.code, 1, refused.stdout + refused.stderr);
+    assert.deepEqual(ground.statements(marks, /^ATTACH TABLE .*`t0`/u), []);
+    const again = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(again.code, 1, again.stdout + again.stderr);
+    assert.deepEqual(ground.statements(marks, /^ATTACH TABLE .*`t0`/u), []);
+    await setAcl(ground.up.zookeeper.connect, node, [{ perm: ALL, ...ANYBODY }]);
+    const ended = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(ended.code, 0, ended.stdout + ended.stderr);
+    assert.equal((await ground.status()).outcome, 'aborted');
+    await allWritable();
+  });
+});
