@@ -148,7 +148,9 @@ class HostCheck {
     this.taken.attached.set(listed, { said: entry.status, found: verdict.found, attached: true, place: seen.place });
     this.differences(entry, replica, verdict, seen);
     this.suspicions(entry, verdict, seen);
-    if (!seen.alone && seen.place === 'after') {
+    if (seen.place === 'after' && (seen.zeroCopy?.strays.length ?? 0) > 0) {
+      this.found.refuse('TAKE_OVER_ZERO_COPY', entry, `a RESTORE at the new place met zero-copy locks that were there before, and left ${seen.zeroCopy?.strays.length ?? 0} parts in detached/`, 'start it in place there, without the status file: zero-copy tables in that state are found and brought back (ZERO_COPY_BROKEN)');
+    } else if (!seen.alone && seen.place === 'after') {
       this.found.refuse('TAKE_OVER_REPLICATED', entry, 'it is restored at the new place, and other hosts of the spec have replicas of its path', 'end it by hand: SYSTEM RESTORE REPLICA on the others, once they are on the new root');
     } else if (verdict.found === 'RESTORED') {
       this.found.warn('TAKE_OVER_UNVOUCHED', entry, 'it was restored before the take-over: that it is whole is proved by what ZooKeeper has of it now, and no manifest from before can vouch for its rows', 'compare its rows with what you know of them');

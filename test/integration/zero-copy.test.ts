@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -18,6 +19,7 @@ interface Plan {
         readonly shared_id: string;
         readonly lock_root: string;
         readonly locks: number;
+        readonly legacy_locks: number;
         readonly leaked_locks: number;
         readonly parts_without_lock: number;
         readonly shared_with: readonly string[];
@@ -212,5 +214,63 @@ describe('zero-copy tables', function () {
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.deepEqual(await ground.oracle(), before);
     assert.deepEqual(await locks(), held);
+  });
+
+  it('are refused where blobs or RESTORE would be at stake; copies of locks below the path are carried, and so is a table in an auxiliary ensemble', async () => {
+    ground = await Ground.on('zc_refused');
+    await ground.seed([onBlobs(ground.database, 'off', 2), onBlobs(ground.database, 'target', 2), onBlobs(ground.database, 'legacy', 3, { remote_fs_zero_copy_path_compatible_mode: 1 })], { replicate: true });
+    const { name: zk2, root: auxiliary } = ground.up.zookeeper.auxiliary;
+    const aux = quoteTable({ database: ground.database, table: 'aux' });
+    const auxId = randomUUID();
+    for (const { url } of ground.hosts) {
+      await run(url, `CREATE TABLE ${aux} UUID '${auxId}' (x UInt64) ENGINE = ReplicatedMergeTree('${zk2}:/clickhouse/${ground.id}/aux', '{replica}') ORDER BY x SETTINGS storage_policy = 'object_storage'`);
+    }
+    await run(ground.firstHost.url, `INSERT INTO ${aux} SELECT number FROM numbers(50)`);
+    await run(ground.hosts[1]?.url ?? '', `SYSTEM SYNC REPLICA ${aux}`);
+    const [before, files] = [await ground.oracle(), blobsOf(ground)];
+    const locksIn = (root: string, id: string): Promise<string[]> =>
+      withZooKeeper(ground.up, async (session) => (await locksUnder(session, root)).filter(({ top }) => top === id).map(({ part, blob, replica }) => `${part}/${blob}/${replica}`).sort());
+    const set = async (on: 0 | 1): Promise<void> => {
+      for (const { url } of ground.hosts) await run(url, `ALTER TABLE ${quoteTable({ database: ground.database, table: 'off' })} MODIFY SETTING allow_remote_fs_zero_copy_replication = ${on}`);
+    };
+    const target = await idOf(ground, 'target');
+    const inTheWay = (await locksIn(ground.from, target)).filter((lock) => lock.endsWith(`/${ground.firstHost.name}`));
+    assert.equal(inTheWay.length, 2);
+    await withZooKeeper(ground.up, (session) => session.ensurePath(`${ground.root}${LOCK_ROOT}/${target}/${inTheWay[0] ?? ''}`));
+    await set(0);
+
+    const spec = (): string => ground.spec((document) => (document.zookeeper['auxiliary'] = { [zk2]: { connect: ground.up.zookeeper.connect, root: auxiliary } }));
+    const refused = await ground.json<Plan>('plan', spec());
+    assert.deepEqual(refused.refusals.map(({ code, host, table }) => `${code} ${host} ${table ?? ''}`).sort(), ['ZERO_COPY_OFF ch-1 off', 'ZERO_COPY_OFF ch-2 off', 'ZERO_COPY_TARGET ch-1 target'], JSON.stringify(refused.refusals));
+
+    await set(1);
+    await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.root}${LOCK_ROOT}`));
+    const plan = await ground.json<Plan>('plan', spec());
+    assert.deepEqual(plan.refusals, []);
+    const planned = new Map(plan.hosts[0]?.tables.map(({ table, zero_copy: shared }) => [table, shared]));
+    assert.deepEqual([planned.get('legacy')?.locks, planned.get('legacy')?.legacy_locks], [3, 3]);
+    assert.deepEqual([planned.get('aux')?.lock_root, planned.get('aux')?.shared_id, planned.get('aux')?.locks], [`${auxiliary}/clickhouse/zero_copy`, auxId, 1]);
+
+    const [atAux, marks] = [await locksIn(auxiliary, auxId), ground.marks()];
+    assert.equal(atAux.length, 2);
+    const done = await ground.cli('start', spec(), '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
+    assert.deepEqual(await ground.oracle(), before);
+    for (const { url } of ground.hosts) {
+      // The table in the auxiliary ensemble stays where it is; the others are on the new root.
+      const saved = await sql<{ table: string; legacy: number; n: string }>(url, `SELECT table, legacy, count() AS n FROM _ch_zk_migrate.locks WHERE migration = '${ground.id}' AND own GROUP BY table, legacy ORDER BY table, legacy`);
+      assert.deepEqual(saved.map(({ table, legacy, n }) => `${table} ${legacy} ${n}`), ['aux 0 1', 'legacy 0 3', 'legacy 1 3', 'off 0 2', 'target 0 2']);
+      assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly OR active_replicas != 2'), []);
+    }
+    assert.equal((await locksIn(auxiliary, auxId)).length, 2);
+    assert.deepEqual(await locksIn(ground.from, target), []);
+    const legacy = await sql<{ path: string }>(ground.firstHost.url, "SELECT zookeeper_path AS path FROM system.replicas WHERE table = 'legacy'");
+    await withZooKeeper(ground.up, async (session) => {
+      assert.equal(await session.exists(`${ground.from}${legacy[0]?.path ?? ''}`), undefined);
+      const copies = await session.listTree(`${ground.root}${legacy[0]?.path ?? ''}/zero_copy_local_blob_storage/shared`);
+      assert.equal(copies.filter(({ path }) => ground.hosts.some(({ name }) => path.endsWith(`/${name}`))).length, 6);
+    });
+    assert.ok(ground.statements(marks, /^\s*SYSTEM RESTORE REPLICA .*aux/u).length > 0);
+    assert.deepEqual([...files].filter(([name, size]) => blobsOf(ground).get(name) !== size), []);
   });
 });
