@@ -99,13 +99,14 @@ describe('a half-finished run of the reference', function () {
 
   it('that deleted part of the nodes of a path with replicas on two hosts is refused where an ATTACH would cost parts, and else goes the whole way on both', async () => {
     ground = await Ground.on('half');
-    await ground.seed([onBlobs(ground.database, 'own node gone', 3), { ...onBlobs(ground.database, 'half gone', 3), settings: {} }], { replicate: true });
+    await ground.seed([onBlobs(ground.database, 'own node gone', 3), ...['half gone', 'elsewhere attached'].map((name) => ({ ...onBlobs(ground.database, name, 3), settings: {} }))], { replicate: true });
     const before = await ground.oracle();
     const files = blobsOf(ground);
     reference = new ReferenceRun(ground);
     await reference.list();
     await reference.detach('own node gone');
     await reference.detach('half gone');
+    await reference.detach('elsewhere attached');
     await withZooKeeper(ground.up, async (session) => {
       await session.deleteTree(`${ground.from}${reference.replicaNode('own node gone')}`);
       for (const below of ['log', 'blocks']) await session.deleteTree(`${ground.from}${reference.pathOf('half gone')}/${below}`);
@@ -115,7 +116,11 @@ describe('a half-finished run of the reference', function () {
 
     const dry = await dryRun(ground.spec(inPlace), file);
     assert.deepEqual([dry.code, dry.refusals.map(({ code, host, table }) => `${code} ${host} ${table ?? ''}`)], [3, ['HALF_CLEANED ch-1 half gone']]);
-    await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.from}${reference.pathOf('half gone')}`));
+    await withZooKeeper(ground.up, async (session) => {
+      // Under a replica that is attached, as the script does.
+      await session.delete(`${ground.from}${reference.pathOf('half gone')}/replicas/${ground.hosts[1]?.replica ?? ''}/is_active`);
+      await session.deleteTree(`${ground.from}${reference.pathOf('half gone')}`);
+    });
     const done = await ground.cli('start', ground.spec(inPlace), '--take-over', file, '--execute', '--watch', '--with-worker', '--json');
     assert.equal(done.code, 0, done.stdout + done.stderr);
     assert.deepEqual(await ground.oracle(), before);
