@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 
 import { killPart, startPart } from '../../src/dev/stack';
 import { Ground, pause, sql } from '../support/stack';
-import { assertBlobsAndLocks, blobsOf, idOf, inPlace, locksUnder, onBlobs } from '../support/zero-copy';
+import { assertBlobsAndLocks, blobsOf, idOf, inPlace, LOCK_ROOT, locksUnder, onBlobs } from '../support/zero-copy';
 import { withZooKeeper } from '../support/zookeeper';
 import { finish, statementSeen } from './support';
 
@@ -99,5 +99,35 @@ describe('zero-copy tables, while parts of the migration are killed', function (
     assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
     await proved();
     for (const { url } of ground.hosts) assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly OR queue_size > 0'), []);
+  });
+
+  it('keep their merges stopped when a lock goes after its replica was proved, and a retry proves it again and starts them', async () => {
+    ground = await Ground.on('zc_vanish');
+    await ground.seed([onBlobs(ground.database, 'many', PARTS)], { replicate: true });
+    const [row] = await sql<{ path: string }>(ground.firstHost.url, 'SELECT zookeeper_path AS path FROM system.replicas');
+    const id = await idOf(ground, 'many');
+    ground.worker();
+    await atGate('restore');
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'restore');
+    const first = await statementSeen(ground, marks, /^\s*SYSTEM RESTORE REPLICA/u);
+    const second = ground.hosts.find(({ name }) => name !== first) ?? assert.fail();
+    await statementSeen(ground, marks, /^\s*SYSTEM RESTORE REPLICA/u, second.name);
+    const lost = await withZooKeeper(ground.up, async (session) => {
+      const [part = ''] = (await session.children(`${ground.from}${row?.path ?? ''}/replicas/${first}/parts`)) ?? [];
+      const [blob = ''] = (await session.children(`${ground.from}${LOCK_ROOT}/${id}/${part}`)) ?? [];
+      const path = `${ground.from}${LOCK_ROOT}/${id}/${part}/${blob}/${first}`;
+      assert.ok((await session.exists(path)) !== undefined, path);
+      await session.delete(path);
+      return path;
+    });
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    assert.deepEqual((await ground.status()).failures.map(({ code }) => code), ['PROOF_FAILED']);
+    assert.deepEqual(ground.statements(marks, /^\s*SYSTEM START MERGES/u), []);
+    await withZooKeeper(ground.up, (session) => session.ensurePath(lost));
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    await proved();
+    assert.equal(ground.statements(marks, /^\s*SYSTEM START MERGES/u).length, 2);
   });
 });
