@@ -147,7 +147,12 @@ async function deleteNodes(
 ): Promise<void> {
   const path = input.table.zookeeperPath;
   const children = await zookeeper.children(path);
-  if (children === undefined) return;
+  if (children === undefined) {
+    // Only the locks of a zero-copy table are left to be deleted, and a deletion that was begun has to be finished.
+    const begins = input.keep !== 'delete-old' && members.some(({ note }) => note.zeroCopy !== null && note.step !== 'cleaning');
+    if (begins) await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
+    return;
+  }
   const begun = members.some(({ note }) => note.step === 'cleaning') || input.keep === 'delete-old';
   const refusal = await refuseTree(zookeeper, path, children, begun || areRemains(children));
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);

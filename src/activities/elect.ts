@@ -1,4 +1,4 @@
-import { STORE_DATABASE, readNote } from '../clickhouse/store';
+import { STORE_DATABASE, readNote, type ReplicaNote } from '../clickhouse/store';
 import { electFirst as elect, type Candidate } from '../domain/election';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
@@ -68,9 +68,24 @@ export async function startMerges(connections: Connections, input: MergesInput):
   if (members.some(({ note }) => note.zeroCopy !== null)) {
     if (members.some(({ note }) => note.status !== 'RESTORED')) return;
     for (const { replica, target, note } of members) {
-      if (note.zeroCopy === null) continue;
-      await proveLocks(connections, { migration: input.migration, host: target, replica, zookeeper: input.zookeeper }, note.zeroCopy);
+      await stillLocked(connections, input, { replica, target, note });
     }
   }
   await Promise.all(members.map(({ replica, target, note }) => startBackground(connections.host(target), replica, note)));
+}
+
+/** A replica whose locks went since its proof is not proved any more: a retry looks at it again, and starts its merges then. */
+async function stillLocked(
+  connections: Connections,
+  { migration, zookeeper }: MergesInput,
+  { replica, target, note }: { readonly replica: ReplicaEntry; readonly target: HostTarget; readonly note: ReplicaNote },
+): Promise<void> {
+  if (note.zeroCopy === null) return;
+  try {
+    await proveLocks(connections, { migration, host: target, replica, zookeeper }, note.zeroCopy);
+  } catch (error) {
+    if (!(error instanceof MigrationError) || error.type !== 'PROOF_FAILED') throw error;
+    await connections.notes(target).write(migration, replica, { ...note, seq: note.seq + 1, status: 'ZK_CLEANED', step: 'restoring' });
+    throw error;
+  }
 }

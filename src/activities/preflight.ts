@@ -14,7 +14,7 @@ import { checkHost } from './host-checks';
 import { settle } from './in-flight';
 import { heldByOthers, knowsMigration } from './inventory';
 import { hostTarget, moves } from '../workflows/targets';
-import { checkTakeOver, TakenOver } from './take-over';
+import { checkTakeOver, detachedOfFile, TakenOver } from './take-over';
 import { listReplicas, type ListedReplica } from './inspect';
 import { worksHere } from './lost-metadata';
 import { checkMove } from './move-checks';
@@ -363,6 +363,7 @@ async function checkClosure(
   const registered = (await zookeeper.children(`${table.path}/replicas`)) ?? [];
   const names = table.members.map(({ listed }) => listed.replica.replicaName);
   const where = table.members[0]?.listed.replica ?? { host: '' };
+  let awaited = detachedOfFile(spec, table, all);
   for (const name of registered) {
     if (names.includes(name)) continue;
     const other = leftOut(all, table.ensemble, table.path, name);
@@ -381,6 +382,11 @@ async function checkClosure(
         `the replica "${name}" of ${table.path} is on no host of the spec${only === 0 ? '' : `; by ZooKeeper's record ${only} of its parts are on no other replica: what is in them is lost with it`}`,
         'allowed by --allow-missing-replica',
       );
+      continue;
+    }
+    if (!active && awaited > 0) {
+      // It is attached to be read before anything else, and looked at again then.
+      awaited -= 1;
       continue;
     }
     closed = false;

@@ -65,6 +65,12 @@ async function withoutNodes(connections: Connections, input: AttachInput, note: 
     await ensureAttached(connections, input);
     return { updates: [updateOf(replica, note)] };
   }
+  if (note.zeroCopy !== null && note.status !== 'ZK_CLEANED') {
+    // Its locks are left as they were found, and a RESTORE would fail on them: attached and without its nodes, as it was before.
+    await ensureAttached(connections, input);
+    await startBackground(connections.host(input.host), replica, note);
+    return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'its metadata was gone before, and is not made anew: start again')] };
+  }
   if (note.status !== 'ZK_CLEANED') {
     const cleaned: ReplicaNote = { ...note, seq: note.seq + 1, status: 'ZK_CLEANED', step: 'cleaned', oldMetadata: 'deleted' };
     await connections.notes(input.host).write(migration, replica, cleaned);

@@ -6,6 +6,7 @@ import { type LeftParts, NOTHING_LEFT, type SeenReplica } from '../domain/take-o
 import { hostTarget, moves } from '../workflows/targets';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, ensembleOf } from './deps';
+import { lookAtLocks } from './take-over-zero-copy';
 
 /** What is known of one host before its replicas are looked at one by one. */
 export interface TakeOverHost {
@@ -53,12 +54,16 @@ export async function seeReplica(
   const goes = moves(host.spec) && replica.zookeeperName === 'default';
   const [top, own] = await Promise.all([before.exists(replica.zookeeperPath), before.exists(node)]);
   const there = goes && (await isThere(await connections.zookeeper(host.spec.after, spec.digestEnv), node, own !== undefined));
+  const left = host.left.get(tableId(replica)) ?? NOTHING_LEFT;
+  const ensemble = there ? host.spec.after : ensembleOf(hostTarget(host.spec, 'before'), spec, replica.zookeeperName);
+  const zeroCopy = await lookAtLocks(connections, spec, host, replica, ensemble, left);
   return {
     place: there ? 'after' : own === undefined ? 'none' : 'before',
     moves: goes,
     remade: top !== undefined && top.createdMs >= host.bootMs,
     alone,
-    left: host.left.get(tableId(replica)) ?? NOTHING_LEFT,
+    left,
+    ...(zeroCopy === undefined ? {} : { zeroCopy }),
   };
 }
 

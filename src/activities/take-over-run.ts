@@ -13,6 +13,8 @@ import { Findings } from './preflight';
 import { proveAsItIs } from './restore';
 import { send, statementId } from './statement';
 import { absentState, entryOf, wordOnDetached } from './take-over';
+import { readFacts } from './zero-copy-facts';
+import { proveZeroCopy } from './zero-copy-proof';
 import { lookAtHost, seeReplica, type TakeOverHost } from './take-over-look';
 import type { AttachTakenOutcome, JudgeTakenOutcome, PreflightInput, RestoreInput } from './types';
 
@@ -154,7 +156,7 @@ class Judge {
         break;
       case 'INIT':
       case 'DETACHED':
-        await this.note({ status: 'INIT', step: 'manifest' });
+        await this.note({ status: 'INIT', step: 'manifest', zeroCopy: await this.facts() });
         break;
       default:
         found satisfies never;
@@ -199,9 +201,11 @@ class Judge {
         oldMetadata: 'deleted',
         rows: manifest.rows,
         parts: manifest.parts,
+        zeroCopy: await this.facts(seen),
       };
       try {
         await proveAsItIs(connections, this.restoreInput(seen), base);
+        await proveZeroCopy(connections, this.restoreInput(seen), base);
       } catch (error) {
         if (!(error instanceof MigrationError) || (error.type !== 'PROOF_FAILED' && error.type !== 'NOT_CAUGHT_UP')) throw error;
         const next: Partial<ReplicaNote> =
@@ -214,6 +218,13 @@ class Judge {
     } finally {
       await host.server.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
     }
+  }
+
+  /** What is known of its zero-copy locks, where it lives now. */
+  private async facts(seen?: SeenReplica): Promise<ReplicaNote['zeroCopy']> {
+    const { connections, spec, host, replica } = this;
+    const target = hostTarget(host.spec, seen?.place === 'after' ? 'after' : 'before');
+    return readFacts(connections, { migration: spec.id, host: target, replica, zookeeper: zookeeperTarget(spec) }, FIRST_NOTE);
   }
 
   private restoreInput({ place }: SeenReplica): RestoreInput {

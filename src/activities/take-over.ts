@@ -1,5 +1,5 @@
 import { MigrationError } from '../domain/failure';
-import { type InventoryReplica, replicaLabel } from '../domain/inventory';
+import { type InventoryReplica, replicaLabel, tableOrderKey } from '../domain/inventory';
 import type { PlannedTable, PlannedTakeOver } from '../domain/plan';
 import type { MigrationSpec, TakeOverEntry, TakeOverSpec } from '../domain/spec';
 import { differenceWords, entriesById, judge, type LeftParts, type SeenReplica, type Verdict } from '../domain/take-over';
@@ -8,7 +8,8 @@ import { hostTarget } from '../workflows/targets';
 import { type Connections, ensembleOf } from './deps';
 import { orderKeyOf } from './inventory';
 import type { ListedReplica } from './inspect';
-import type { Findings, InspectedHost } from './preflight';
+import type { Occupants } from './path-conflicts';
+import type { Findings, InspectedHost, InspectedTable } from './preflight';
 import { selectionOf } from './selection';
 import { detachedTables, keyOfEntry, lookAtHost, pathState, seeReplica, splitPath, tableId, type TakeOverHost } from './take-over-look';
 
@@ -71,6 +72,17 @@ function membersByKey(spec: MigrationSpec, hosts: readonly InspectedHost[]): Rea
   const counts = new Map<string, number>();
   for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1);
   return counts;
+}
+
+/** How many replicas of a path the status file names that no host lists, since they are detached. */
+export function detachedOfFile(spec: MigrationSpec, { ensemble, path }: InspectedTable, all: Occupants): number {
+  if (spec.takeOver === undefined) return 0;
+  const key = tableOrderKey(ensemble.connect, ensemble.root, path);
+  const listed = new Set([...all.values()].flat().map((one) => JSON.stringify([one.host, tableId(one.listed.replica)])));
+  return spec.takeOver.entries.filter((entry) => {
+    const host = spec.hosts.find(({ name }) => name === entry.host);
+    return host !== undefined && keyOfEntry(spec, host, entry) === key && !listed.has(JSON.stringify([entry.host, tableId(entry)]));
+  }).length;
 }
 
 /** Undefined for a path in an ensemble that the spec does not name, which is refused elsewhere. */
@@ -148,7 +160,9 @@ class HostCheck {
     this.taken.attached.set(listed, { said: entry.status, found: verdict.found, attached: true, place: seen.place });
     this.differences(entry, replica, verdict, seen);
     this.suspicions(entry, verdict, seen);
-    if (!seen.alone && seen.place === 'after') {
+    if (seen.place === 'after' && (seen.zeroCopy?.strays.length ?? 0) > 0) {
+      this.found.refuse('TAKE_OVER_ZERO_COPY', entry, `a RESTORE at the new place met zero-copy locks that were there before, and left ${seen.zeroCopy?.strays.length ?? 0} parts in detached/`, 'start it in place there, without the status file: zero-copy tables in that state are found and brought back (ZERO_COPY_BROKEN)');
+    } else if (!seen.alone && seen.place === 'after') {
       this.found.refuse('TAKE_OVER_REPLICATED', entry, 'it is restored at the new place, and other hosts of the spec have replicas of its path', 'end it by hand: SYSTEM RESTORE REPLICA on the others, once they are on the new root');
     } else if (verdict.found === 'RESTORED') {
       this.found.warn('TAKE_OVER_UNVOUCHED', entry, 'it was restored before the take-over: that it is whole is proved by what ZooKeeper has of it now, and no manifest from before can vouch for its rows', 'compare its rows with what you know of them');

@@ -9,8 +9,8 @@ import { type Connections, report } from './deps';
 import type { ListedReplica } from './inspect';
 import { knownEnsemble } from './path-conflicts';
 import type { Findings, InspectedHost } from './preflight';
-import { entryOf } from './take-over';
 import { type PartNames, partNamesOf } from './zero-copy-parts';
+import { tellSharedId } from './zero-copy-id';
 import { type LockTree, readLocks, readSharedId } from './zero-copy-locks';
 import { settingOf, storageOf, type ZeroCopySetting } from './zero-copy-storage';
 import { straysAmong } from './zero-copy-strays';
@@ -54,8 +54,13 @@ export async function checkZeroCopy(
     if (first === undefined) continue;
     if (!group.members.some(isOn)) await checkOff(zookeeper, group, parts, found);
     if (!checkSettings(group, found)) continue;
-    const sharedId = (await readSharedId(zookeeper, group.path)) ?? first.listed.replica.uuid;
-    carried.push({ ...group, sharedId, lockRoot: first.setting.lockRoot });
+    try {
+      const sharedId = await tellSharedId(zookeeper, first.host.server, first.listed.replica, first.setting.lockRoot);
+      carried.push({ ...group, sharedId, lockRoot: first.setting.lockRoot });
+    } catch (error) {
+      if (!(error instanceof MigrationError) || error.type !== 'UNSUPPORTED') throw error;
+      if (isSelected(group)) found.refuse('ZERO_COPY_ID', first.listed.replica, error.message, 'leave it out with tables.exclude; or make the node table_shared_id again, once you know its value');
+    }
   }
   const planned = new Map<ListedReplica, PlannedZeroCopy>();
   for (const table of carried) {
@@ -74,9 +79,6 @@ function checkWay(spec: MigrationSpec, { members }: Sharing, found: Findings): v
     if (!selected) continue;
     if (spec.newPath !== undefined) {
       found.refuse('ZERO_COPY_PATH', replica, 'it is a zero-copy table: as a plain table, which it would be for a moment, it removes parts without asking for locks', 'leave it out with tables.exclude; in place or to another root it can be carried');
-    }
-    if (entryOf(spec, replica) !== undefined) {
-      found.refuse('TAKE_OVER_ZERO_COPY', replica, 'it is a zero-copy table: the status file knows nothing of its locks', 'take it out of the file and start without it, in place: parts that a RESTORE left in detached/ are found (ZERO_COPY_BROKEN)');
     }
   }
 }

@@ -3,6 +3,7 @@ import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
 import type { ZeroCopyFacts } from '../domain/zero-copy';
 import { type Connections, ensembleOf } from './deps';
+import { tellSharedId } from './zero-copy-id';
 import { readSharedId } from './zero-copy-locks';
 import { currentSetting, type ZeroCopySetting } from './zero-copy-storage';
 import { saveStrays } from './zero-copy-strays';
@@ -16,13 +17,13 @@ function isZeroCopy(setting: ZeroCopySetting | undefined): setting is ZeroCopySe
  * What has to be known of an attached zero-copy replica before it is detached: where its locks are, and which parts a failed RESTORE left
  * in `detached/`. Null where it is no zero-copy replica. What an earlier try saved of strays stays saved.
  */
-export async function readFacts(connections: Connections, input: AttachInput, before: ReplicaNote): Promise<ZeroCopyFacts | null> {
+export async function readFacts(connections: Connections, input: Pick<AttachInput, 'migration' | 'host' | 'replica' | 'zookeeper'>, before: ReplicaNote): Promise<ZeroCopyFacts | null> {
   const { replica } = input;
   const host = connections.host(input.host);
   const setting = await currentSetting(host, replica);
   if (!isZeroCopy(setting)) return null;
   const zookeeper = await connections.zookeeper(ensembleOf(input.host, input.zookeeper, replica.zookeeperName), input.zookeeper.digestEnv);
-  const sharedId = (await readSharedId(zookeeper, replica.zookeeperPath)) ?? before.zeroCopy?.sharedId ?? replica.uuid;
+  const sharedId = (await readSharedId(zookeeper, replica.zookeeperPath)) ?? before.zeroCopy?.sharedId ?? (await tellSharedId(zookeeper, host, replica, setting.lockRoot));
   const { take, parts } = await saveStrays(host, zookeeper, input, { lockRoot: setting.lockRoot, sharedId });
   return { lockRoot: setting.lockRoot, sharedId, locksTake: '', locks: 0, strayTake: take, strays: parts };
 }

@@ -27,11 +27,9 @@ export async function readLocks(
   { lockRoot, sharedId }: Pick<ZeroCopyFacts, 'lockRoot' | 'sharedId'>,
   tablePath: string,
 ): Promise<LockTree> {
-  const kinds = async (below: string): Promise<string[]> =>
-    ((await zookeeper.children(below)) ?? []).filter((name) => name.startsWith('zero_copy_'));
   const tops = [
-    ...(await kinds(lockRoot)).map((kind) => ({ top: `${lockRoot}/${kind}/${sharedId}`, legacy: false })),
-    ...(await kinds(tablePath)).map((kind) => ({ top: `${tablePath}/${kind}/shared`, legacy: true })),
+    ...(await kindsBelow(zookeeper, lockRoot)).map((kind) => ({ top: `${kind}/${sharedId}`, legacy: false })),
+    ...(await kindsBelow(zookeeper, tablePath)).map((kind) => ({ top: `${kind}/shared`, legacy: true })),
   ];
   const locks: ZeroCopyLock[] = [];
   const withData: string[] = [];
@@ -49,6 +47,11 @@ export async function readLocks(
     if (node !== undefined) values.set(path, node.data.toString());
   });
   return { locks, values };
+}
+
+/** The nodes that hold the locks of each kind of disk: `…/zero_copy_s3`. */
+export async function kindsBelow(zookeeper: ZooKeeperSession, lockRoot: string): Promise<string[]> {
+  return ((await zookeeper.children(lockRoot)) ?? []).filter((name) => name.startsWith('zero_copy_')).map((name) => `${lockRoot}/${name}`);
 }
 
 /** The value of the table's `table_shared_id`, or undefined where it has none. */

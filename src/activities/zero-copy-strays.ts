@@ -28,7 +28,7 @@ interface LyingRow {
 }
 
 /** The names in `detached/` without a reason in them, of a replica that has no row; empty for one that has any. */
-async function lyingParts(host: ClickHouseHost, replica: ReplicaRef): Promise<string[]> {
+export async function lyingParts(host: ClickHouseHost, replica: ReplicaRef): Promise<string[]> {
   const rows = await host.select<LyingRow>(
     `SELECT name, (SELECT sum(rows) FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}) AS n_rows
      FROM system.detached_parts WHERE database = {database:String} AND table = {table:String} AND reason = '' ORDER BY name`,

@@ -26,9 +26,10 @@ export const TABLE_CHILDREN: ReadonlySet<string> = new Set([
   'table_shared_id',
   'temp',
   'unique_parts',
-  'zero_copy_hdfs',
-  'zero_copy_s3',
 ]);
+
+/** Copies of zero-copy locks, one such child for each kind of disk: `zero_copy_s3`, `zero_copy_azure_blob_storage`, … */
+const LOCKS_OF_DISKS = 'zero_copy_';
 
 /** What every replicated table's path has; a path without them is none. */
 export const REQUIRED_CHILDREN = ['columns', 'log', 'metadata', 'replicas'] as const;
@@ -75,7 +76,7 @@ export function areRemains(children: readonly string[]): boolean {
 
 /** Children that no known version makes: a newer one may, or another table lies below; what they hold has to be looked at. */
 export function strangeChildren(children: readonly string[]): readonly string[] {
-  return children.filter((child) => !TABLE_CHILDREN.has(child));
+  return children.filter((child) => !TABLE_CHILDREN.has(child) && !child.startsWith(LOCKS_OF_DISKS));
 }
 
 /** Whether a node with these children is a replicated table's, or a Replicated database's, top. */

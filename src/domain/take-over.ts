@@ -22,6 +22,8 @@ export interface SeenReplica {
   /** The hosts of the spec have no other replica of its path. */
   readonly alone: boolean;
   readonly left: LeftParts;
+  /** Of a zero-copy replica: the parts that a RESTORE left in `detached/` when it met an old lock, and that can be brought back. */
+  readonly zeroCopy?: { readonly strays: readonly string[] };
 }
 
 export interface Verdict {
@@ -38,7 +40,7 @@ export interface Verdict {
  */
 export function judge(said: ReplicaStatus, seen: SeenReplica): Verdict {
   const suspicious = isSuspicious(said, seen);
-  if (!seen.alone) return { found: 'INIT', suspicious };
+  if (!seen.alone || locksAreInTheWay(seen)) return { found: 'INIT', suspicious };
   switch (seen.place) {
     case 'none':
       return { found: 'ZK_CLEANED', suspicious };
@@ -51,8 +53,14 @@ export function judge(said: ReplicaStatus, seen: SeenReplica): Verdict {
   }
 }
 
-function isSuspicious(said: ReplicaStatus, { place, remade, left }: SeenReplica): boolean {
+/** Its path is gone, and its zero-copy locks were left, or a RESTORE met them already: they are dealt with only on the whole way. */
+function locksAreInTheWay({ place, zeroCopy }: SeenReplica): boolean {
+  return zeroCopy !== undefined && (place === 'none' || zeroCopy.strays.length > 0);
+}
+
+function isSuspicious(said: ReplicaStatus, { place, remade, left, zeroCopy }: SeenReplica): boolean {
   const gone = place !== 'before';
+  if (zeroCopy !== undefined && zeroCopy.strays.length > 0) return false;
   if (left.stuck.length > 0 && (gone || hasReached(said, 'DETACHED'))) return true;
   return left.plain.length > 0 && (gone || remade || hasReached(said, 'ZK_CLEANED'));
 }
@@ -63,10 +71,12 @@ export function differenceWords(said: ReplicaStatus, found: Verdict['found'], se
   return `the file says ${said}, and ${foundWords(said, found, seen)}: it goes on as ${found}`;
 }
 
-function foundWords(said: ReplicaStatus, found: Verdict['found'], { alone, place }: SeenReplica): string {
+function foundWords(said: ReplicaStatus, found: Verdict['found'], { alone, place, zeroCopy }: SeenReplica): string {
+  if (zeroCopy !== undefined && zeroCopy.strays.length > 0) return `a RESTORE met its old zero-copy locks, and left ${zeroCopy.strays.length} parts in detached/`;
   switch (found) {
     case 'INIT':
       if (!alone && place === 'none') return 'its nodes are gone under more than one replica';
+      if (place === 'none') return 'its nodes are gone, and its zero-copy locks are not dealt with';
       return said === 'RESTORED' ? 'nothing shows that its metadata was made anew' : 'it is attached, with its nodes';
     case 'DETACHED':
       return 'it is not attached, and its nodes are there';

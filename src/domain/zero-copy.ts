@@ -10,7 +10,7 @@ import { damagesSharedBlobs } from './versions';
 export interface ZeroCopyFacts {
   /** The setting `remote_fs_zero_copy_zookeeper_path` in force, below the server's root. */
   readonly lockRoot: string;
-  /** The value of `<table path>/table_shared_id`; where that node is gone, the table's uuid, which it is made from. */
+  /** The value of `<table path>/table_shared_id`; where that node is gone, the id that the replica's locks lie under, else the table's uuid, which it is made from. */
   readonly sharedId: string;
   /** The locks as they were saved, by the id of their taking; empty before that. */
   readonly locksTake: string;

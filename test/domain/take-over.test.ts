@@ -38,6 +38,16 @@ describe('what a replica is that a status file names', () => {
     assert.equal(suspicious({ remade: true, left: PLAIN }).length, 4);
   });
 
+  it('zero-copy locks in the way of a RESTORE make it go the whole way, and what a RESTORE left because of them is not suspicious', () => {
+    for (const said of STATUSES) {
+      assert.equal(judge(said, { ...UNTOUCHED, place: 'none', zeroCopy: { strays: [] } }).found, 'INIT', said);
+      const broken: SeenReplica = { ...UNTOUCHED, remade: true, left: PLAIN, zeroCopy: { strays: ['1_1_1_0'] } };
+      assert.deepEqual(judge(said, broken), { found: 'INIT', suspicious: false }, said);
+      assert.equal(judge(said, { ...broken, zeroCopy: { strays: [] } }).suspicious, true, said);
+    }
+    assert.equal(judge('RESTORED', { ...UNTOUCHED, remade: true, zeroCopy: { strays: [] } }).found, 'RESTORED');
+  });
+
   it('a difference is said in words, and none where there is none', () => {
     for (const said of STATUSES) {
       assert.equal(differenceWords(said, said, UNTOUCHED), undefined);

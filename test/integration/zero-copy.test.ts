@@ -1,16 +1,12 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { quoteTable } from '../../src/clickhouse/sql';
-import type { SeedTable } from '../../src/dev/seed';
-import { locksOf, type ZeroCopyLock } from '../../src/domain/zero-copy';
-import type { ZooKeeperSession } from '../../src/zookeeper/session';
 import { Ground, run, type SpecDocument, sql } from '../support/stack';
+import { assertBlobsAndLocks, blobsOf, idOf, inPlace, LOCK_ROOT, locksUnder, onBlobs } from '../support/zero-copy';
 import { withZooKeeper } from '../support/zookeeper';
-
-const ON_BLOBS = { storage_policy: 'object_storage' };
-const LOCK_ROOT = '/clickhouse/zero_copy/zero_copy_local_blob_storage';
 
 interface Plan {
   readonly hosts: readonly {
@@ -23,6 +19,7 @@ interface Plan {
         readonly shared_id: string;
         readonly lock_root: string;
         readonly locks: number;
+        readonly legacy_locks: number;
         readonly leaked_locks: number;
         readonly parts_without_lock: number;
         readonly shared_with: readonly string[];
@@ -34,13 +31,6 @@ interface Plan {
   readonly warnings: readonly { readonly code: string; readonly host: string; readonly table?: string; readonly message: string }[];
 }
 
-function onBlobs(database: string, name: string, parts: number, settings: Record<string, string | number> = {}): SeedTable {
-  return {
-    ...{ database, name, columns: 'p UInt8, x UInt64, note String', partitionBy: 'p', orderBy: 'x', settings: { ...ON_BLOBS, ...settings } },
-    data: [{ select: `SELECT number % ${parts}, number, concat('n', toString(number)) FROM numbers(${parts * 40})` }],
-  };
-}
-
 describe('zero-copy tables', function () {
   this.timeout(300_000);
   let ground: Ground;
@@ -49,71 +39,12 @@ describe('zero-copy tables', function () {
     await ground.end();
   });
 
-  /** Every blob of the stack, by its path and size. */
-  function blobs(): Map<string, number> {
-    const dir = join(ground.up.dir, 'blobs');
-    const names = readdirSync(dir, { recursive: true, encoding: 'utf8' }).map((name) => join(dir, name));
-    return new Map(names.filter((name) => statSync(name).isFile()).map((name) => [name, statSync(name).size]));
-  }
-
-  /** The blobs that the files of active parts name, by the server. */
-  async function namedBlobs(): Promise<Set<string>> {
-    const rows = await Promise.all(
-      ground.hosts.map(({ url }) =>
-        sql<{ blob: string }>(
-          url,
-          `SELECT remote_path AS blob FROM system.remote_data_paths WHERE arrayExists(part -> startsWith(path || local_path, part),
-            (SELECT groupArray(path) FROM system.parts WHERE active AND disk_name = 'object_storage'))`,
-        ),
-      ),
-    );
-    const named = new Set(rows.flat().map(({ blob }) => blob));
-    assert.ok(named.size > 0);
-    return named;
-  }
-
-  async function locksUnder(session: ZooKeeperSession, root: string): Promise<ZeroCopyLock[]> {
-    return (await session.listTree(`${root}${LOCK_ROOT}`)).flatMap(({ path }) => {
-      const [id = '', part = '', blob = '', replica = ''] = path.slice(`${root}${LOCK_ROOT}/`.length).split('/');
-      return replica === '' ? [] : [{ top: id, part, blob, replica, legacy: false }];
-    });
-  }
-
-  /** Active parts on blobs that have no lock of their replica, under this root. */
-  async function partsWithoutLock(root: string): Promise<string[]> {
-    const locks = await withZooKeeper(ground.up, (session) => locksUnder(session, root));
-    const lacking = await Promise.all(
-      ground.hosts.map(async ({ name, url }) => {
-        const parts = await sql<{ table: string; name: string; id: string }>(
-          url,
-          `SELECT p.table AS table, p.name AS name, toString(t.uuid) AS id FROM system.parts AS p
-           INNER JOIN system.tables AS t ON t.database = p.database AND t.name = p.table WHERE p.active AND p.disk_name = 'object_storage'`,
-        );
-        return parts
-          .filter((part) => locksOf(locks, name, new Set([part.name])).every((lock) => lock.top !== part.id))
-          .map((part) => `${name} ${part.table} ${part.name}`);
-      }),
-    );
-    return lacking.flat();
-  }
-
-  async function idOf(table: string): Promise<string> {
-    const [row] = await sql<{ id: string }>(ground.firstHost.url, `SELECT toString(uuid) AS id FROM system.tables WHERE database = '${ground.database}' AND name = '${table}'`);
-    assert.ok(row !== undefined);
-    return row.id;
-  }
-
-  const inPlace = (document: SpecDocument): void => {
-    delete document.zookeeper['after'];
-    document.clickhouse.restart = { none: true };
-  };
-
   it('go to another root with their blobs and with new locks, and no lock of anything else is touched', async () => {
     ground = await Ground.on('zc_move');
     await ground.seed([onBlobs(ground.database, 'shared', 4), onBlobs(ground.database, 'mutated', 2, { min_bytes_for_wide_part: 0, old_parts_lifetime: 100_000 })], { replicate: true });
     await ground.seed([onBlobs(ground.database, 'own', 3), { ...onBlobs(`other ${ground.database}`, 'shared', 2), settings: {} }]);
     await run(ground.firstHost.url, `ALTER TABLE ${quoteTable({ database: ground.database, table: 'mutated' })} UPDATE note = 'new' WHERE 1 SETTINGS mutations_sync = 2`);
-    const id = await idOf('shared');
+    const id = await idOf(ground, 'shared');
     // Locks of nobody: of a replica that is gone, of our own on a part that is no more, and of a table that is on no host.
     const others = [`${id}/0_0_0_0/of_another/gone-replica`, `${id}/9_9_9_0/leaked/ch-1`, 'of-another-table/0_0_0_0/blob/ch-1'].map((path) => `${ground.from}${LOCK_ROOT}/${path}`);
     const fence = (): Promise<string[]> =>
@@ -121,7 +52,7 @@ describe('zero-copy tables', function () {
     await withZooKeeper(ground.up, async (session) => {
       for (const path of others) await session.ensurePath(path);
     });
-    const [before, filesBefore, fenceBefore] = [await ground.oracle(), blobs(), await fence()];
+    const [before, filesBefore, fenceBefore] = [await ground.oracle(), blobsOf(ground), await fence()];
 
     const plan = await ground.json<Plan>('plan', ground.spec());
     assert.deepEqual(plan.refusals, [], JSON.stringify(plan).slice(0, 3_000));
@@ -138,10 +69,7 @@ describe('zero-copy tables', function () {
     const done = await ground.cli('start', ground.spec(), '--execute', '--watch', '--with-worker', '--json');
     assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
     assert.deepEqual(await ground.oracle(), before);
-    const files = blobs();
-    assert.deepEqual([...filesBefore].filter(([name, size]) => files.get(name) !== size), []);
-    assert.deepEqual([...(await namedBlobs())].filter((name) => !existsSync(name)), []);
-    assert.deepEqual(await partsWithoutLock(ground.root), []);
+    await assertBlobsAndLocks(ground, ground.root, filesBefore);
     assert.deepEqual(await fence(), fenceBefore);
     const left = await withZooKeeper(ground.up, (session) => locksUnder(session, ground.from));
     // What is left in the old root: the fence, and the locks of old parts, which protect the blobs they share.
@@ -181,19 +109,17 @@ describe('zero-copy tables', function () {
     assert.deepEqual(planned.find(({ host, table }) => host === 'ch-1' && table === 'shared')?.zero_copy?.attach, ['0_0_0_0', '1_0_0_0', '2_0_0_0']);
     assert.equal(plan.warnings.filter(({ code }) => code === 'ZERO_COPY_BROKEN').length, 4);
 
-    const files = blobs();
+    const files = blobsOf(ground);
     const done = await ground.cli('start', ground.spec(spec), '--execute', '--watch', '--with-worker', '--json');
     assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
     assert.deepEqual(await ground.oracle(), before);
-    assert.deepEqual([...files.keys()].filter((name) => !existsSync(name)), []);
-    assert.deepEqual(await partsWithoutLock(ground.from), []);
-    assert.deepEqual([...(await namedBlobs())].filter((name) => !existsSync(name)), []);
+    await assertBlobsAndLocks(ground, ground.from, files);
   });
 
   it('whose setting or blobs change on the way fail, by name, and are completed by retry once that is mended', async () => {
     ground = await Ground.on('zc_changed');
     await ground.seed([onBlobs(ground.database, 'setting', 2), onBlobs(ground.database, 'blob', 2), onBlobs(ground.database, 'good', 2)]);
-    const before = await ground.oracle();
+    const [before, files] = [await ground.oracle(), blobsOf(ground)];
     const [first, second] = ground.hosts;
     assert.ok(first !== undefined && second !== undefined);
     const table = { database: ground.database, table: 'setting' };
@@ -238,7 +164,7 @@ describe('zero-copy tables', function () {
     const retried = await ground.cli('retry', ground.id, '--watch', '--json');
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.deepEqual(await ground.oracle(), before);
-    assert.deepEqual(await partsWithoutLock(ground.from), []);
+    await assertBlobsAndLocks(ground, ground.from, files);
   });
 
   it('with one shared id in two shards wait for each other, and keep each its own locks', async () => {
@@ -288,5 +214,63 @@ describe('zero-copy tables', function () {
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.deepEqual(await ground.oracle(), before);
     assert.deepEqual(await locks(), held);
+  });
+
+  it('are refused where blobs or RESTORE would be at stake; copies of locks below the path are carried, and so is a table in an auxiliary ensemble', async () => {
+    ground = await Ground.on('zc_refused');
+    await ground.seed([onBlobs(ground.database, 'off', 2), onBlobs(ground.database, 'target', 2), onBlobs(ground.database, 'legacy', 3, { remote_fs_zero_copy_path_compatible_mode: 1 })], { replicate: true });
+    const { name: zk2, root: auxiliary } = ground.up.zookeeper.auxiliary;
+    const aux = quoteTable({ database: ground.database, table: 'aux' });
+    const auxId = randomUUID();
+    for (const { url } of ground.hosts) {
+      await run(url, `CREATE TABLE ${aux} UUID '${auxId}' (x UInt64) ENGINE = ReplicatedMergeTree('${zk2}:/clickhouse/${ground.id}/aux', '{replica}') ORDER BY x SETTINGS storage_policy = 'object_storage'`);
+    }
+    await run(ground.firstHost.url, `INSERT INTO ${aux} SELECT number FROM numbers(50)`);
+    await run(ground.hosts[1]?.url ?? '', `SYSTEM SYNC REPLICA ${aux}`);
+    const [before, files] = [await ground.oracle(), blobsOf(ground)];
+    const locksIn = (root: string, id: string): Promise<string[]> =>
+      withZooKeeper(ground.up, async (session) => (await locksUnder(session, root)).filter(({ top }) => top === id).map(({ part, blob, replica }) => `${part}/${blob}/${replica}`).sort());
+    const set = async (on: 0 | 1): Promise<void> => {
+      for (const { url } of ground.hosts) await run(url, `ALTER TABLE ${quoteTable({ database: ground.database, table: 'off' })} MODIFY SETTING allow_remote_fs_zero_copy_replication = ${on}`);
+    };
+    const target = await idOf(ground, 'target');
+    const inTheWay = (await locksIn(ground.from, target)).filter((lock) => lock.endsWith(`/${ground.firstHost.name}`));
+    assert.equal(inTheWay.length, 2);
+    await withZooKeeper(ground.up, (session) => session.ensurePath(`${ground.root}${LOCK_ROOT}/${target}/${inTheWay[0] ?? ''}`));
+    await set(0);
+
+    const spec = (): string => ground.spec((document) => (document.zookeeper['auxiliary'] = { [zk2]: { connect: ground.up.zookeeper.connect, root: auxiliary } }));
+    const refused = await ground.json<Plan>('plan', spec());
+    assert.deepEqual(refused.refusals.map(({ code, host, table }) => `${code} ${host} ${table ?? ''}`).sort(), ['ZERO_COPY_OFF ch-1 off', 'ZERO_COPY_OFF ch-2 off', 'ZERO_COPY_TARGET ch-1 target'], JSON.stringify(refused.refusals));
+
+    await set(1);
+    await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.root}${LOCK_ROOT}`));
+    const plan = await ground.json<Plan>('plan', spec());
+    assert.deepEqual(plan.refusals, []);
+    const planned = new Map(plan.hosts[0]?.tables.map(({ table, zero_copy: shared }) => [table, shared]));
+    assert.deepEqual([planned.get('legacy')?.locks, planned.get('legacy')?.legacy_locks], [3, 3]);
+    assert.deepEqual([planned.get('aux')?.lock_root, planned.get('aux')?.shared_id, planned.get('aux')?.locks], [`${auxiliary}/clickhouse/zero_copy`, auxId, 1]);
+
+    const [atAux, marks] = [await locksIn(auxiliary, auxId), ground.marks()];
+    assert.equal(atAux.length, 2);
+    const done = await ground.cli('start', spec(), '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
+    assert.deepEqual(await ground.oracle(), before);
+    for (const { url } of ground.hosts) {
+      // The table in the auxiliary ensemble stays where it is; the others are on the new root.
+      const saved = await sql<{ table: string; legacy: number; n: string }>(url, `SELECT table, legacy, count() AS n FROM _ch_zk_migrate.locks WHERE migration = '${ground.id}' AND own GROUP BY table, legacy ORDER BY table, legacy`);
+      assert.deepEqual(saved.map(({ table, legacy, n }) => `${table} ${legacy} ${n}`), ['aux 0 1', 'legacy 0 3', 'legacy 1 3', 'off 0 2', 'target 0 2']);
+      assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly OR active_replicas != 2'), []);
+    }
+    assert.equal((await locksIn(auxiliary, auxId)).length, 2);
+    assert.deepEqual(await locksIn(ground.from, target), []);
+    const legacy = await sql<{ path: string }>(ground.firstHost.url, "SELECT zookeeper_path AS path FROM system.replicas WHERE table = 'legacy'");
+    await withZooKeeper(ground.up, async (session) => {
+      assert.equal(await session.exists(`${ground.from}${legacy[0]?.path ?? ''}`), undefined);
+      const copies = await session.listTree(`${ground.root}${legacy[0]?.path ?? ''}/zero_copy_local_blob_storage/shared`);
+      assert.equal(copies.filter(({ path }) => ground.hosts.some(({ name }) => path.endsWith(`/${name}`))).length, 6);
+    });
+    assert.ok(ground.statements(marks, /^\s*SYSTEM RESTORE REPLICA .*aux/u).length > 0);
+    assert.deepEqual([...files].filter(([name, size]) => blobsOf(ground).get(name) !== size), []);
   });
 });
