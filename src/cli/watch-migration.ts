@@ -51,7 +51,7 @@ export async function watchMigration(connection: WatchConnection, id: string, op
       signal: interrupt.signal,
     });
     screen.end();
-    if (last === 'interrupted') return leave(id);
+    if (last === 'interrupted') return options.quiet === true ? EXIT.INTERRUPTED : leave(id);
     if (options.quiet !== true) printEnd(connection, last, options);
     return exitFor(last, options.wanted ?? 'completed');
   } finally {

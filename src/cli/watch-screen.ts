@@ -12,9 +12,9 @@ export interface Screen {
   end(): void;
 }
 
-const LINE_EVERY_MS = 1000;
+const LINE_EVERY_MS = 5000;
 
-/** A line on stderr a change, at most one a second; a change of state always. */
+/** A line on stderr a change, at most one in five seconds; a change of state always. */
 export function lineScreen(): Screen {
   let last = '';
   let lastState = '';
