@@ -1,15 +1,14 @@
 /** Replicas of one path that do not have the same: writers that do not stop, a replica with more, one with parts of its own, a host gone for good. */
 import assert from 'node:assert/strict';
 import { renameSync } from 'node:fs';
-import { createServer, request, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 
 import { quoteTable } from '../../src/clickhouse/sql';
 import { killPart } from '../../src/dev/stack';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { finish } from '../faults/support';
-import { Ground, pause, run, someTables, sql } from '../support/stack';
+import { ProxyHost } from '../support/proxy-host';
+import { Ground, hostAt, pause, run, someTables, sql } from '../support/stack';
 
 type Host = Ground['hosts'][number];
 
@@ -74,17 +73,18 @@ describe('replicas that do not have the same', function () {
   it('somebody who writes again and again: after a few tries the table stops and says by way of whom; when they stop, retry completes it', async () => {
     let written = 0;
     // In between, as a load balancer would be: its INSERT comes when the other replica is detached and this one is not yet.
-    const writer = await proxy(one.url, async (text) => {
-      if (!text.startsWith(`DETACH TABLE ${name('t0')}`) || written < 0) return;
+    const writer = await ProxyHost.before(one.url, async ({ text }) => {
+      if (!text.startsWith(`DETACH TABLE ${name('t0')}`) || written < 0) return undefined;
       for (let attached = true; attached; await pause(50)) {
         attached = (await sql(other.url, `SELECT 1 FROM system.tables WHERE database = '${ground.database}' AND name = 't0'`)).length > 0;
       }
       await run(one.url, insert('t0', 5, written * 5));
       written += 1;
+      return undefined;
     });
     try {
       ground.worker();
-      const spec = ground.spec(({ clickhouse }) => ((clickhouse.hosts[0] ?? {})['url'] = writer.url));
+      const spec = ground.spec(hostAt(0, writer.url));
       const started = await ground.cli('start', spec, '--execute', '--watch', '--json');
       assert.equal(started.code, 1, started.stdout + started.stderr);
       const { failures } = await ground.status();
@@ -96,7 +96,7 @@ describe('replicas that do not have the same', function () {
       assert.equal(await finish(ground), 'completed');
       for (const host of ground.hosts) assert.equal(await rowsOf(host, 't0'), 200 + total * 5, host.name);
     } finally {
-      writer.server.close();
+      await writer.close();
     }
   });
 
@@ -170,24 +170,3 @@ describe('replicas that do not have the same', function () {
     }
   });
 });
-
-/** An HTTP server before a host that lets `before` see each statement before the host does. */
-async function proxy(url: string, before: (text: string) => Promise<void>): Promise<{ url: string; server: Server }> {
-  const server = createServer((incoming, outgoing) => {
-    const chunks: Buffer[] = [];
-    incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
-    incoming.on('end', () => {
-      const body = Buffer.concat(chunks);
-      void before(body.toString()).then(() => {
-        const onwards = request(new URL(incoming.url ?? '/', url), { method: incoming.method, headers: incoming.headers }, (answer) => {
-          outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
-          answer.pipe(outgoing);
-        });
-        onwards.on('error', () => outgoing.destroy());
-        onwards.end(body);
-      }, () => outgoing.destroy());
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server };
-}

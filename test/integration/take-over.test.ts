@@ -9,7 +9,7 @@ import { quoteString, quoteTable } from '../../src/clickhouse/sql';
 import { restartHost, killPart, startPart } from '../../src/dev/stack';
 import { seedTables } from '../../src/dev/seed';
 import type { Plan } from '../../src/domain/plan';
-import { Ground, run, someTables, type SpecDocument, sql, userTables } from '../support/stack';
+import { Ground, inPlace, run, someTables, type SpecDocument, sql, userTables } from '../support/stack';
 import { wholeTree, withZooKeeper } from '../support/zookeeper';
 
 const CHANGES = /^\s*(DETACH|ATTACH|SYSTEM|ALTER|INSERT|CREATE|DROP)/u;
@@ -114,10 +114,6 @@ describe('a run of the reference that was killed half way', function () {
       document.clickhouse.hosts = document.clickhouse.hosts.slice(0, 1);
       change(document);
     });
-  }
-
-  function inPlace(document: SpecDocument): void {
-    delete document.zookeeper['after'];
   }
 
   /** A plan, and proof that it only read. */

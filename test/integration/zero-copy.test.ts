@@ -6,7 +6,7 @@ import { quoteTable } from '../../src/clickhouse/sql';
 import type { SeedTable } from '../../src/dev/seed';
 import { locksOf, type ZeroCopyLock } from '../../src/domain/zero-copy';
 import type { ZooKeeperSession } from '../../src/zookeeper/session';
-import { Ground, run, type SpecDocument, sql } from '../support/stack';
+import { Ground, inPlace, run, type SpecDocument, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
 const ON_BLOBS = { storage_policy: 'object_storage' };
@@ -103,8 +103,8 @@ describe('zero-copy tables', function () {
     return row.id;
   }
 
-  const inPlace = (document: SpecDocument): void => {
-    delete document.zookeeper['after'];
+  const reattached = (document: SpecDocument): void => {
+    inPlace(document);
     document.clickhouse.restart = { none: true };
   };
 
@@ -171,7 +171,7 @@ describe('zero-copy tables', function () {
     }
     // What an operator detached, or a merge left, is none of the parts that are to come back.
     const spec = (document: SpecDocument): void => {
-      inPlace(document);
+      reattached(document);
       document.tables = { disk: 'object_storage' };
     };
     const plan = await ground.json<Plan>('plan', ground.spec(spec));
@@ -199,7 +199,7 @@ describe('zero-copy tables', function () {
     const table = { database: ground.database, table: 'setting' };
     const off = `ALTER TABLE ${quoteTable(table)} MODIFY SETTING allow_remote_fs_zero_copy_replication = 0`;
     await run(second.url, off);
-    const refused = await ground.cli('plan', ground.spec(inPlace), '--json');
+    const refused = await ground.cli('plan', ground.spec(reattached), '--json');
     assert.equal(refused.code, 3, refused.stdout);
     assert.deepEqual((JSON.parse(refused.stdout) as Plan).refusals.map(({ code, host, table: name }) => `${code} ${host} ${name ?? ''}`), ['ZERO_COPY_DIFFERS ch-2 setting']);
     await run(second.url, off.replace(/0$/u, '1'));
@@ -214,7 +214,7 @@ describe('zero-copy tables', function () {
 
     ground.worker();
     const started = await ground.cli('start', ground.spec((document) => {
-      inPlace(document);
+      reattached(document);
       Object.assign(document, { pauseBefore: ['restart', 'restore'], onFailure: 'continue' });
     }), '--execute', '--watch', '--json');
     assert.equal(started.code, 4, started.stdout + started.stderr);
@@ -261,7 +261,7 @@ describe('zero-copy tables', function () {
     }
     const before = await ground.oracle();
     const alone = await ground.json<Plan>('plan', ground.spec((document) => {
-      inPlace(document);
+      reattached(document);
       writeFileSync(join(ground.dir, 'first.yaml'), `- { host: ${ground.firstHost.name}, db: ${ground.database}, table: clustered }\n- { host: ${ground.hosts[1]?.name ?? ''}, db: ${ground.database}, table: clustered }\n`);
       document.tables = { from: 'first.yaml' };
     }));
@@ -269,7 +269,7 @@ describe('zero-copy tables', function () {
 
     ground.worker();
     const started = await ground.cli('start', ground.spec((document) => {
-      inPlace(document);
+      reattached(document);
       document['pauseBefore'] = ['clean'];
     }), '--execute', '--watch', '--json');
     assert.equal(started.code, 4, started.stdout + started.stderr);

@@ -11,8 +11,10 @@ import { execa } from 'execa';
 import { stringify } from 'yaml';
 
 import { quoteIdentifier, quoteTable } from '../../src/clickhouse/sql';
+import { silent } from '../../src/dev/progress';
 import { type SeedOptions, type SeedTable, seedTables } from '../../src/dev/seed';
 import { restartHost, type StackDescription, stackDown, stackStatus, stackUp } from '../../src/dev/stack';
+import { temporalBinary } from '../../src/dev/temporal-binary';
 import type { MigrationSummary } from '../../src/domain/summary';
 
 export const CLI = resolve(__dirname, '../../src/cli.js');
@@ -195,10 +197,21 @@ export class Ground {
     for (const host of up.hosts.filter(({ name }) => this.hosts.some((mine) => mine.name === name))) await dropAll(host.url);
   }
 
+  /** Temporal's own command line. */
+  async temporal(...args: string[]): Promise<string> {
+    const { stdout } = await execa(await temporalBinary(silent), [...args, '--address', this.up.temporal.address], { stdin: 'ignore' });
+    return stdout;
+  }
+
+  /** The same statements on every host of the ground. */
+  async onEach(...statements: string[]): Promise<void> {
+    for (const { url } of this.hosts) await run(url, ...statements);
+  }
+
   /** Every table's rows and an order-free checksum of its data, by plain queries: what the program says plays no part. */
-  async oracle(): Promise<Record<string, string>> {
+  async oracle(hosts = this.hosts): Promise<Record<string, string>> {
     const seen: Record<string, string> = {};
-    for (const host of this.hosts) {
+    for (const host of hosts) {
       for (const { database, table } of await userTables(host.url)) {
         const [row] = await sql<{ n: string; h: string }>(
           host.url,
@@ -243,6 +256,18 @@ export interface SpecDocument {
   tables: Record<string, unknown>;
   statusFile: string;
   [key: string]: unknown;
+}
+
+/** Changes a spec: nothing moves. */
+export function inPlace(document: SpecDocument): void {
+  delete document.zookeeper['after'];
+}
+
+/** Changes a spec: one of its hosts answers elsewhere. */
+export function hostAt(index: number, url: string): (document: SpecDocument) => void {
+  return (document) => {
+    document.clickhouse.hosts[index] = { ...document.clickhouse.hosts[index], url };
+  };
 }
 
 export type StatusDocument = Pick<MigrationSummary, 'id' | 'phase' | 'outcome' | 'waitingFor' | 'counts' | 'failures' | 'phases'> & {
