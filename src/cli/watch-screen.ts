@@ -1,5 +1,5 @@
 import type { MigrationDescription } from '../client';
-import type { HostProgress } from '../domain/summary';
+import { countedHosts, type HostProgress } from '../domain/summary';
 import { phaseProgress, type PhaseProgress, type RateMeter, stageDone } from '../report/progress';
 import { between, etaWords, oneLine, stateWords, statusLine } from '../report/words';
 import { colors, printNote } from './common';
@@ -61,7 +61,7 @@ export function liveLines(description: MigrationDescription, meter: RateMeter, n
     color(state),
     '',
     ...phaseProgress(summary).map((phase) => phaseLine(phase, paint)),
-    ...hostLines(summary.hosts, paint),
+    ...hostLines(countedHosts(summary), paint),
     ...failureLines(description, paint),
     paint.dim('Ctrl-C leaves; the migration goes on'),
   ];
