@@ -231,10 +231,11 @@ function refuseHost(error: unknown, host: HostSpec, found: Findings): void {
 async function checkEnsembles(connections: Connections, spec: MigrationSpec, found: Findings): Promise<boolean> {
   let answers = true;
   const seen = new Set<string>();
+  const silent = new Set<string>();
   for (const host of spec.hosts) {
     for (const [when, ensemble] of [['before', host.zookeeper], ['after', host.after]] as const) {
       const key = JSON.stringify([when, ensemble]);
-      if (seen.has(key)) continue;
+      if (seen.has(key) || silent.has(ensemble.connect)) continue;
       seen.add(key);
       try {
         const top = await connections.zookeeper({ connect: ensemble.connect, root: '' }, spec.digestEnv);
@@ -247,6 +248,7 @@ async function checkEnsembles(connections: Connections, spec: MigrationSpec, fou
         }
       } catch (error) {
         answers = false;
+        silent.add(ensemble.connect);
         const words = error instanceof MigrationError ? error.message : serverWords(error);
         found.refuse('ZOOKEEPER_UNAVAILABLE', { host: host.name }, words, `see that ${ensemble.connect} can be reached from here`);
       }

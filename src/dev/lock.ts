@@ -27,7 +27,7 @@ export async function withLock<T>(file: string, timeoutMs: number, work: () => P
   fs.mkdirSync(path.dirname(file), { recursive: true });
   const until = Date.now() + timeoutMs;
   while (!tryLock(file)) {
-    if (Date.now() > until) {
+    if (Date.now() > until && isHeld(file)) {
       throw new LockHeld(file, readHolder(file)?.split(' ')[0] ?? 'unknown');
     }
     await sleep(50);

@@ -21,11 +21,11 @@ ${heading(data)}
 <h2>Timeline</h2>
 ${timeline(data)}
 ${legend(data)}
-${section('Phases', phaseTable(data))}
-${section('Who did what', decisionTable(data))}
 ${section('Failures and retries', failureTable(data))}
 ${section('Refusals', findingTable(data.refusals))}
 ${section('Warnings', findingTable(data.warnings))}
+${section('Phases', phaseTable(data))}
+${section('Who did what', decisionTable(data))}
 ${section('Restarts', restartTable(data))}
 ${section(`Tables (${String(data.tables.length)})`, tableTable(data))}
 ${section('Runs', runTable(data))}

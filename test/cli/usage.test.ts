@@ -64,13 +64,21 @@ describe('usage', function () {
       ['set', 'a', 'parallel.restore=0'],
       ['retry', 'a', '--skip', 'noglob'],
       ['list', '--limit', '0'],
+      ['dev'],
+      ['dev', 'bogus'],
     ];
     for (const args of wrong) {
       const { exit, stdout, stderr } = await run(...args);
       assert.equal(exit, 2, `${args.join(' ')}: ${stdout}${stderr}`);
       assert.equal(stdout, '');
-      assert.notEqual(stderr, '');
+      assert.match(stderr, /^(?:Usage: | {2}next: .* --help$| {2}--skip: | {2}parallel\.restore: )/m, args.join(' '));
+      assert.doesNotMatch(stderr, /outputHelp/);
     }
+  });
+
+  it('a spec that is not there is one line', async () => {
+    const { exit, stderr } = await run('plan', 'no-such-spec.yaml');
+    assert.deepEqual([exit, stderr], [2, 'error: no-such-spec.yaml does not exist\n']);
   });
 
   it('with --json an error is one document on stdout, wherever the flag stands', async () => {
