@@ -162,4 +162,12 @@ function endQuietlyWhenNobodyReads(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EXIT.DONE : EXIT.FAILED));
 }
 
-void main(process.argv).then((code) => process.exit(code));
+/** A pipe takes a long answer bit by bit, and an exit would cut it off. */
+async function written(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength > 0) await new Promise((resolve) => stream.write('', resolve));
+}
+
+void main(process.argv).then(async (code) => {
+  await Promise.all([written(process.stdout), written(process.stderr)]);
+  process.exit(code);
+});

@@ -162,7 +162,7 @@ async function migrate(
   });
   try {
     await connection.client.workflow.start(WORKFLOW_TYPE, migrationStartOptions({ spec, execute: true }));
-    const code = await watchMigration(connection, spec.id, { stay: true, quiet: true, json, interrupt });
+    const code = await watchMigration(connection, spec.id, { stay: true, quiet: true, json, interrupt, hint: 'Ctrl-C ends the demo' });
     const { summary, runId } = await describeMigration(connection.client, spec.id);
     return { code, summary, ui: webUiLink({ ...where, ui: up.temporal.ui }, spec.id, runId) };
   } finally {

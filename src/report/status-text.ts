@@ -4,7 +4,7 @@ import { countedHosts } from '../domain/summary';
 import type { ReplicaRecord } from '../history/fold';
 import { plainTable } from './plain-table';
 import { phaseProgress } from './progress';
-import { between, oneLine, stateWords } from './words';
+import { between, counted, oneLine, stateWords } from './words';
 
 /** The colours that are used; picocolors has them. */
 export interface Paint {
@@ -115,10 +115,6 @@ function findingList({ summary }: MigrationDescription, paint: Paint): string {
     ...(summary.warnings.length === 0 ? [] : [paint.yellow(counted(summary.warnings.length, 'warning')), ...lines(summary.warnings)]),
   ];
   return blocks.join('\n');
-}
-
-function counted(n: number, what: string): string {
-  return `${String(n)} ${what}${n === 1 ? '' : 's'}`;
 }
 
 function replicaTable(replicas: readonly ReplicaRecord[] | undefined): string {

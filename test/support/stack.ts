@@ -26,7 +26,7 @@ let directory: string | undefined;
 export async function stack(): Promise<StackDescription> {
   made ??= (async () => {
     directory = mkdtempSync(join(tmpdir(), 'ch-zk-migrate-test-'));
-    return stackUp({ dir: join(directory, 'stack'), hosts: 4, replicas: 2, zkRoot: '/start', zeroCopy: true });
+    return stackUp({ dir: join(directory, 'stack'), hosts: 4, replicas: 2, zkRoot: '/start', zeroCopy: true, remember: false });
   })();
   await made;
   return stackStatus(join(directory ?? '', 'stack'));
@@ -93,7 +93,7 @@ export class Ground {
   /** The two hosts of the shard, on one root with nothing replicated left on them from other tests. */
   static async on(word: string, shards: readonly number[] = [1]): Promise<Ground> {
     let up = await stack();
-    if (!up.running) up = await stackUp({ dir: up.dir });
+    if (!up.running) up = await stackUp({ dir: up.dir, remember: false });
     const hosts = up.hosts.filter(({ shard }) => shards.includes(shard));
     const [first] = hosts;
     if (first === undefined) throw new Error('no such shard');
@@ -193,7 +193,7 @@ export class Ground {
   async end(): Promise<void> {
     for (const child of this.processes) child.kill('SIGKILL');
     await Promise.allSettled(this.processes);
-    const up = await stackUp({ dir: this.up.dir });
+    const up = await stackUp({ dir: this.up.dir, remember: false });
     for (const host of up.hosts.filter(({ name }) => this.hosts.some((mine) => mine.name === name))) await dropAll(host.url);
   }
 
