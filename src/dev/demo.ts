@@ -200,6 +200,12 @@ async function totalsOf(url: string): Promise<HostTotals> {
   }
 }
 
+/** How this program is called from here: a checkout is not on the PATH. */
+function program(): string {
+  const [, file = ''] = process.argv;
+  return path.basename(file) === 'cli.js' ? `node ${path.relative('', file)}` : path.basename(file);
+}
+
 /** The result as a person reads it. */
 export function demoText(result: DemoResult): string {
   const proof = new Table({ head: ['host', 'tables', 'rows before', 'rows after', 'parts before', 'parts after', 'checksum', ''], style: { head: [], border: [] } });
@@ -219,8 +225,8 @@ export function demoText(result: DemoResult): string {
     ...(result.kept
       ? [
           'the stack is up:',
-          `  look at it:  TEMPORAL_ADDRESS=${result.temporal} npx ch-zk-migrate status ${ID} --tables`,
-          `  end it:      npx ch-zk-migrate dev down --dir ${result.dir}`,
+          `  look at it:  TEMPORAL_ADDRESS=${result.temporal} ${program()} status ${ID} --tables`,
+          `  end it:      ${program()} dev down --dir ${result.dir}`,
         ]
       : []),
     result.ok ? 'every row is back: RESTORED and proved' : 'the demo FAILED, see above',
