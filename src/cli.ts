@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { Command, CommanderError } from 'commander';
 
-import { addGlobalOptions, EXIT, reportError } from './cli/common';
+import { addGlobalOptions, CliError, EXIT, reportError } from './cli/common';
 
 interface Entry {
   readonly name: string;
@@ -72,8 +72,19 @@ async function main(argv: readonly string[]): Promise<number> {
     return Number(process.exitCode ?? EXIT.DONE);
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.DONE;
-    return reportError(error, { json: argv.includes('--json') });
+    // A command of commands, such as `dev`, alone: its help was shown.
+    if (error instanceof CommanderError && error.code === 'commander.help') return EXIT.USAGE;
+    return reportError(withHelp(error, argv.slice(2)), { json: argv.includes('--json') });
   }
+}
+
+/** Wrong use names the help to read. */
+function withHelp(error: unknown, args: readonly string[]): unknown {
+  if (!(error instanceof CommanderError)) return error;
+  const wanted = wantedCommand(args);
+  const known = COMMANDS.some(({ name }) => name === wanted);
+  const next = ['ch-zk-migrate', ...(known && wanted !== undefined ? [wanted] : []), '--help'].join(' ');
+  return new CliError(EXIT.USAGE, error.message.replace(/^error: /, ''), { next, cause: error });
 }
 
 async function buildProgram(args: readonly string[]): Promise<Command> {
@@ -151,4 +162,12 @@ function endQuietlyWhenNobodyReads(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EXIT.DONE : EXIT.FAILED));
 }
 
-void main(process.argv).then((code) => process.exit(code));
+/** A pipe takes a long answer bit by bit, and an exit would cut it off. */
+async function written(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength > 0) await new Promise((resolve) => stream.write('', resolve));
+}
+
+void main(process.argv).then(async (code) => {
+  await Promise.all([written(process.stdout), written(process.stderr)]);
+  process.exit(code);
+});

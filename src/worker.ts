@@ -8,6 +8,7 @@ import { Connections } from './activities/deps';
 import { WORKFLOW_BUNDLE } from './bundle';
 import type { TemporalConfig } from './client';
 import { createHistoryReader } from './history/read';
+import { workerLogger } from './worker-log';
 
 export interface WorkerChoices {
   /** Where Temporal is. */
@@ -19,6 +20,8 @@ export interface WorkerChoices {
   readonly env: NodeJS.ProcessEnv;
   /** Whether the process's SIGTERM and SIGINT drain the worker. @default true */
   readonly handleSignals?: boolean;
+  /** Takes a line for what goes wrong, such as a failing activity. The first worker's of a process is everybody's. @default nothing is told */
+  readonly log?: (line: string) => void;
 }
 
 /** A worker that runs until it is told to drain. */
@@ -35,13 +38,14 @@ const FORCE_AFTER_DRAIN_MS = 5_000;
 
 let runtimeInstalled = false;
 
-/** Once a process: signals are ours to handle, and Temporal's own logging stays on stderr and quiet. */
-function installRuntime(): void {
+/** Once a process: signals are ours to handle, and all that is logged goes through our own logger, the SDK's native part included. */
+function installRuntime(log: (line: string) => void): void {
   if (runtimeInstalled) return;
   runtimeInstalled = true;
   Runtime.install({
     shutdownSignals: [],
-    telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
+    logger: workerLogger(log),
+    telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'WARN', other: 'ERROR' }), forward: {} } },
   });
 }
 
@@ -51,7 +55,7 @@ function installRuntime(): void {
  * @throws when Temporal does not answer
  */
 export async function startWorker(choices: WorkerChoices): Promise<MigrationWorker> {
-  installRuntime();
+  installRuntime(choices.log ?? (() => undefined));
   const { address, tls, apiKey, metadata } = choices.temporal.connectionOptions;
   const connection = await NativeConnection.connect({
     ...(address === undefined ? {} : { address }),

@@ -23,7 +23,8 @@ export async function settle(host: InspectedHost, deadline: number, found: Findi
   const first = await inFlight(host);
   const known = new Set(first.map(itemKey));
   let left = first;
-  while (left.length > 0 && Date.now() < deadline) {
+  // A second look at least: the first may have come after the deadline, and what it saw may have ended.
+  for (let again = true; left.length > 0 && again; again = Date.now() < deadline) {
     report({ doing: `waiting for ${left.length} merges, fetches, mutations and queues on ${host.spec.name}` });
     await sleep(LOOK_EVERY_MS);
     left = (await inFlight(host)).filter((item) => item.kind === 'queue' || item.kind === 'mutation' || known.has(itemKey(item)));

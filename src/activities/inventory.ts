@@ -1,6 +1,7 @@
 import type { ClickHouseHost } from '../clickhouse/host';
 import {
   addEvent,
+  addNewColumns,
   createStore,
   hasStore,
   latestNotesSql,
@@ -69,6 +70,7 @@ export async function freezeInventory(connections: Connections, { spec }: Prefli
   const fresh = spec.hosts.filter((_, index) => known[index] !== true);
   report({ doing: 'freezing the inventory', total: spec.hosts.length });
   await Promise.all(spec.hosts.filter((_, index) => known[index] === true).map((host) => checkFingerprint(connections, spec, host)));
+  if (resumed) await Promise.all(fresh.map((host) => refuseAdded(connections, spec, host)));
   await Promise.all(fresh.map((host) => claim(connections, spec, host)));
   try {
     await Promise.all(fresh.map((host) => yieldToOthers(connections, spec, host)));
@@ -91,6 +93,16 @@ async function checkFingerprint(connections: Connections, spec: MigrationSpec, h
   throw new MigrationError(
     'HELD',
     `${host.name} knows a migration "${spec.id}" already, with another zookeeper, after or clean in its spec: give this one another id, or finish that one with its own spec`,
+  );
+}
+
+/** Every host is claimed before the first is sealed: one without a claim came into the spec later, and no preflight looked at its tables. */
+async function refuseAdded(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
+  const server = connections.host(hostTarget(host, 'before'));
+  if ((await hasStore(server)) && (await readEvents(server, spec.id)).some(({ kind }) => kind === 'claimed')) return;
+  throw new MigrationError(
+    'HELD',
+    `other hosts know the migration "${spec.id}" already, and ${host.name} does not: a migration that has begun takes no host more; leave it out of the spec, or move it with a migration of its own`,
   );
 }
 
@@ -214,9 +226,7 @@ export async function loadPage(connections: Connections, input: LoadPageInput): 
   }
   const page = await withSharers(connections, input, taken.flatMap((key) => tables.get(key) ?? []), perHost.flat());
   const last = taken.at(-1);
-  return keys.length > taken.length || perHost.some((entries) => entries.length >= input.limit)
-    ? { tables: page, ...(last === undefined ? {} : { next: last }) }
-    : { tables: page };
+  return keys.length > taken.length && last !== undefined ? { tables: page, next: last } : { tables: page };
 }
 
 interface LoadedEntry {
@@ -273,23 +283,27 @@ function samePlace(key: string, other: string): boolean {
   return place(key) === place(other);
 }
 
+/** The rows of a host's next tables, all rows of each: a host may have two replicas of one path. */
+const ON_PAGE = `migration = {migration:String} AND sort_key IN (SELECT DISTINCT sort_key FROM ${STORE_DATABASE}.inventory
+  WHERE migration = {migration:String} AND sort_key > {after:String} ORDER BY sort_key LIMIT {keys:UInt32})`;
+
+/** One table more than the page takes is read of each host: it says whether there is another page. */
 async function loadFromHost(
   connections: Connections,
   input: LoadPageInput,
   target: HostTarget,
 ): Promise<LoadedEntry[]> {
   const host = connections.host(target);
-  const params = { migration: input.migration, after: input.after ?? '', limit: input.limit };
+  const params = { migration: input.migration, after: input.after ?? '', keys: input.limit + 1 };
+  await addNewColumns(host);
   const rows = await host.select<PageRow>(
     `SELECT sort_key, database, table, toString(uuid) AS uuid, zookeeper_name, zookeeper_path, replica_name, rows, bytes, parts, new_path, new_replica,
        (database, table) IN (SELECT database, name FROM system.tables) AS attached
-     FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String} AND sort_key > {after:String}
-     ORDER BY sort_key, database, table LIMIT {limit:UInt32} WITH TIES`.replace('ORDER BY sort_key, database, table', 'ORDER BY sort_key'),
+     FROM ${STORE_DATABASE}.inventory WHERE ${ON_PAGE} ORDER BY sort_key, database, table`,
     { params, doing: 'reading a page of the inventory' },
   );
   const notes = await host.select<Parameters<typeof noteOfRow>[0]>(
-    latestNotesSql(`AND (database, table) IN (SELECT database, table FROM ${STORE_DATABASE}.inventory
-      WHERE migration = {migration:String} AND sort_key > {after:String} ORDER BY sort_key LIMIT {limit:UInt32} WITH TIES)`),
+    latestNotesSql(`AND (database, table) IN (SELECT database, table FROM ${STORE_DATABASE}.inventory WHERE ${ON_PAGE})`),
     { params, doing: 'reading what was noted of a page' },
   );
   const noteOf = new Map(notes.map((row) => [JSON.stringify([row.database, row.table]), noteOfRow(row)]));

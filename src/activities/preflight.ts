@@ -94,7 +94,7 @@ export async function inspect(
   const zookeeperAnswers = await checkEnsembles(connections, spec, found);
   const taken = zookeeperAnswers ? await checkTakeOver(connections, spec, hosts, found) : new TakenOver();
   if (known) {
-    found.warn('ALREADY_BEGUN', { host: '' }, `the hosts know the migration "${spec.id}" already`, 'a start goes on with it, from what is proved');
+    found.warn('ALREADY_BEGUN', { host: '' }, begunWords(spec, hosts), 'a start goes on with it, from what is proved; for a new migration take another id');
   } else if (hosts.length === spec.hosts.length && taken.absent.size === 0 && hosts.every(({ replicas }) => !replicas.some(({ selected }) => selected))) {
     found.refuse('NO_TABLES', { host: '' }, 'no table is selected', 'widen tables.include, or look at tables.exclude, disk and zkPath');
   }
@@ -125,6 +125,12 @@ export async function inspect(
     ),
     known,
   };
+}
+
+/** The checks of the tables are for a world that nobody has touched: of a migration that has begun they would only tell its own traces. */
+function begunWords(spec: MigrationSpec, hosts: readonly InspectedHost[]): string {
+  const names = hosts.filter(({ known }) => known).map((host) => host.spec.name);
+  return `${names.join(', ')} ${names.length === 1 ? 'knows' : 'know'} the migration "${spec.id}" already: its tables were checked when it began and are not checked again, and those that are detached now are not listed here`;
 }
 
 /** Host by host as the spec has them, then by table: two looks at the same world read the same. */
@@ -225,10 +231,11 @@ function refuseHost(error: unknown, host: HostSpec, found: Findings): void {
 async function checkEnsembles(connections: Connections, spec: MigrationSpec, found: Findings): Promise<boolean> {
   let answers = true;
   const seen = new Set<string>();
+  const silent = new Set<string>();
   for (const host of spec.hosts) {
     for (const [when, ensemble] of [['before', host.zookeeper], ['after', host.after]] as const) {
       const key = JSON.stringify([when, ensemble]);
-      if (seen.has(key)) continue;
+      if (seen.has(key) || silent.has(ensemble.connect)) continue;
       seen.add(key);
       try {
         const top = await connections.zookeeper({ connect: ensemble.connect, root: '' }, spec.digestEnv);
@@ -241,6 +248,7 @@ async function checkEnsembles(connections: Connections, spec: MigrationSpec, fou
         }
       } catch (error) {
         answers = false;
+        silent.add(ensemble.connect);
         const words = error instanceof MigrationError ? error.message : serverWords(error);
         found.refuse('ZOOKEEPER_UNAVAILABLE', { host: host.name }, words, `see that ${ensemble.connect} can be reached from here`);
       }

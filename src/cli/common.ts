@@ -1,7 +1,7 @@
 /** What every command shares: exit codes, errors as text and as JSON, where things are printed. Light: it is loaded before any command. */
 import { hostname, userInfo } from 'node:os';
 
-import { CommanderError, type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import picocolors from 'picocolors';
 
 export const EXIT = { DONE: 0, FAILED: 1, USAGE: 2, REFUSED: 3, WAITING: 4, INTERRUPTED: 130 } as const;
@@ -127,8 +127,6 @@ export function reportError(error: unknown, options: { readonly json: boolean })
 /** Whatever was thrown, as an error of the command line. */
 export function asCliError(error: unknown): CliError {
   if (error instanceof CliError) return error;
-  if (error instanceof CommanderError)
-    return new CliError(EXIT.USAGE, error.message.replace(/^error: /, ''), { code: 'USAGE', cause: error });
   const { name, message, code, faults, next, details } = describe(error);
   if (Array.isArray(faults)) {
     const said = name === 'SpecError' ? 'BAD_SPEC' : typeof code === 'string' ? code : 'BAD_INPUT';
@@ -172,6 +170,8 @@ function errorDocument({ code, message, faults, next }: CliError): unknown {
 
 function errorWords({ message, next, faults }: CliError): string {
   const paint = colors(process.stderr);
+  const [only] = faults;
+  if (faults.length === 1 && only?.path === '' && only.line === undefined) return `${paint.red('error:')} ${message.replace(/: 1 fault$/, '')} ${only.message}`;
   return [
     `${paint.red('error:')} ${message}`,
     ...faults.map((fault) => `  ${faultWords(fault)}`),

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 
 import { Command } from 'commander';
 
@@ -18,16 +18,25 @@ export function demoCommand(): Command {
       const options = command.optsWithGlobals<DemoCliOptions>();
       const { demo, cache } = await load();
       const result = await demo.runDemo({
-        dir: options.dir ?? join(cache.cacheDir(), 'demo'),
+        dir: resolve(options.dir ?? join(cache.cacheDir(), 'demo')),
         keep: options.keep === true,
         progress: printNote,
         json: options.json === true,
+        interrupt: signalled(),
       });
+      if (result === undefined) return setExit(EXIT.INTERRUPTED);
       if (options.json === true) printJson(result);
       else printResult(demo.demoText(result));
       if (!result.ok) setExit(EXIT.FAILED);
     });
   return withExample(command, 'ch-zk-migrate demo', 'ch-zk-migrate demo --keep');
+}
+
+/** Fires at the first signal that asks the process to end; its servers are processes of their own, and would stay. */
+function signalled(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => controller.abort());
+  return controller.signal;
 }
 
 /** The embedded stack comes with a checkout, not with the installed package. */

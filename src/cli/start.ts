@@ -174,7 +174,7 @@ async function refusedOr({ client, json }: Session, id: string, otherwise: ExitC
   if (isRunning(status) || summary.frozen || summary.refusals.length === 0) return otherwise;
   if (!json) {
     const { findingsText } = await import('../report/plan-text.js');
-    printNote(findingsText('refusals', summary.refusals, colors(process.stderr).red).join('\n'));
+    printNote(findingsText('refusal', summary.refusals, colors(process.stderr).red).join('\n'));
   }
   return EXIT.REFUSED;
 }

@@ -19,6 +19,8 @@ export interface WatchOptions {
   readonly stay?: boolean;
   /** Prints nothing at the end. */
   readonly quiet?: boolean;
+  /** What a terminal says of Ctrl-C. */
+  readonly hint?: string;
   /** Ends the watching as Ctrl-C does; without it, Ctrl-C is listened to. */
   readonly interrupt?: AbortSignal;
 }
@@ -43,7 +45,7 @@ const WAITING_SETTLED_MS = 1500;
 export async function watchMigration(connection: WatchConnection, id: string, options: WatchOptions = {}): Promise<ExitCode> {
   const interrupt = listenForInterrupt(options.interrupt);
   const live = process.stderr.isTTY && options.json !== true;
-  const screen = live ? await liveScreen() : lineScreen();
+  const screen = live ? await liveScreen(options.hint) : lineScreen();
   try {
     const last = await follow(connection, id, screen, {
       stay: live || options.stay === true,
@@ -51,7 +53,7 @@ export async function watchMigration(connection: WatchConnection, id: string, op
       signal: interrupt.signal,
     });
     screen.end();
-    if (last === 'interrupted') return leave(id);
+    if (last === 'interrupted') return options.quiet === true ? EXIT.INTERRUPTED : leave(id);
     if (options.quiet !== true) printEnd(connection, last, options);
     return exitFor(last, options.wanted ?? 'completed');
   } finally {

@@ -1,5 +1,5 @@
 import type { MigrationDescription } from '../client';
-import type { HostProgress } from '../domain/summary';
+import { countedHosts, type HostProgress } from '../domain/summary';
 import { phaseProgress, type PhaseProgress, type RateMeter, stageDone } from '../report/progress';
 import { between, etaWords, oneLine, stateWords, statusLine } from '../report/words';
 import { colors, printNote } from './common';
@@ -12,9 +12,9 @@ export interface Screen {
   end(): void;
 }
 
-const LINE_EVERY_MS = 1000;
+const LINE_EVERY_MS = 5000;
 
-/** A line on stderr a change, at most one a second; a change of state always. */
+/** A line on stderr a change, at most one in five seconds; a change of state always. */
 export function lineScreen(): Screen {
   let last = '';
   let lastState = '';
@@ -32,13 +32,17 @@ export function lineScreen(): Screen {
   };
 }
 
-/** Redrawn in place, for a terminal. */
-export async function liveScreen(): Promise<Screen> {
+/**
+ * Redrawn in place, for a terminal.
+ *
+ * @param hint the last line: what a person may do
+ */
+export async function liveScreen(hint?: string): Promise<Screen> {
   const { logUpdateStderr } = await import('log-update');
   let last: readonly string[] = [];
   return {
     show(description, meter) {
-      last = liveLines(description, meter, Date.now());
+      last = liveLines(description, meter, Date.now(), hint);
       logUpdateStderr(fit(last).join('\n'));
     },
     silent: (why) =>
@@ -51,7 +55,7 @@ const MAX_HOSTS = 12;
 const MAX_FAILURES = 3;
 
 /** Everything that the live view shows. */
-export function liveLines(description: MigrationDescription, meter: RateMeter, now: number): readonly string[] {
+export function liveLines(description: MigrationDescription, meter: RateMeter, now: number, hint = 'Ctrl-C leaves; the migration goes on'): readonly string[] {
   const { summary } = description;
   const paint = colors(process.stderr);
   const state = stateWords(description);
@@ -61,9 +65,9 @@ export function liveLines(description: MigrationDescription, meter: RateMeter, n
     color(state),
     '',
     ...phaseProgress(summary).map((phase) => phaseLine(phase, paint)),
-    ...hostLines(summary.hosts, paint),
+    ...hostLines(countedHosts(summary), paint),
     ...failureLines(description, paint),
-    paint.dim('Ctrl-C leaves; the migration goes on'),
+    paint.dim(hint),
   ];
 }
 

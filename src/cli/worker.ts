@@ -27,7 +27,7 @@ async function runWorkers(command: Command, file: string | undefined): Promise<v
     const { temporalConfig } = await import('../client.js');
     const { startWorker } = await import('../worker.js');
     const temporal = temporalConfig(options);
-    const workers = await Promise.all(taskQueues.map((taskQueue) => startWorker({ temporal, client, taskQueue, env: process.env })));
+    const workers = await Promise.all(taskQueues.map((taskQueue) => startWorker({ temporal, client, taskQueue, env: process.env, log: printNote })));
     printNote(`worker: polls ${taskQueues.join(', ')} on ${address}, namespace ${namespace}; SIGTERM drains it`);
     await Promise.all(workers.map(({ ended }) => ended));
     printNote('worker: drained');

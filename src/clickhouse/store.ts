@@ -18,6 +18,8 @@ export const STORE_DATABASE = '_ch_zk_migrate';
 const DURABLE =
   'SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, parts_to_delay_insert = 100000, parts_to_throw_insert = 100000';
 
+const NEW_COLUMNS = `ALTER TABLE ${STORE_DATABASE}.inventory ADD COLUMN IF NOT EXISTS new_path String, ADD COLUMN IF NOT EXISTS new_replica String`;
+
 const SCHEMA: readonly string[] = [
   `CREATE DATABASE IF NOT EXISTS ${STORE_DATABASE}`,
   `CREATE TABLE IF NOT EXISTS ${STORE_DATABASE}.events
@@ -27,7 +29,7 @@ const SCHEMA: readonly string[] = [
    (migration String, sort_key String, database String, table String, uuid UUID, zookeeper_name String, zookeeper_path String,
     replica_name String, rows UInt64, bytes UInt64, parts UInt64, create_query String)
    ENGINE = MergeTree ORDER BY (migration, sort_key, database, table) ${DURABLE}`,
-  `ALTER TABLE ${STORE_DATABASE}.inventory ADD COLUMN IF NOT EXISTS new_path String, ADD COLUMN IF NOT EXISTS new_replica String`,
+  NEW_COLUMNS,
   `CREATE TABLE IF NOT EXISTS ${STORE_DATABASE}.manifests
    (migration String, database String, table String, kind LowCardinality(String), take String, at DateTime64(6) DEFAULT now64(6),
     name String, partition_id String, rows UInt64, bytes_on_disk UInt64, part_type LowCardinality(String),
@@ -139,6 +141,15 @@ export function noteOfRow(row: NoteRow): ReplicaNote {
 
 export async function createStore(host: ClickHouseHost): Promise<void> {
   for (const statement of SCHEMA) await host.run(statement, { doing: `making the tables of ${STORE_DATABASE}` });
+}
+
+const withNewColumns = new WeakSet<ClickHouseHost>();
+
+/** An inventory that an older version made lacks the columns that came since: once a connection, before they are read. */
+export async function addNewColumns(host: ClickHouseHost): Promise<void> {
+  if (withNewColumns.has(host)) return;
+  await host.run(NEW_COLUMNS, { doing: `bringing the tables of ${STORE_DATABASE} up to date` });
+  withNewColumns.add(host);
 }
 
 /** Whether the host has this program's tables at all. */

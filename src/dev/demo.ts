@@ -13,9 +13,11 @@ import type { MigrationSummary } from '../domain/summary';
 import { startWorker } from '../worker';
 import { WORKFLOW_TYPE } from '../workflows/messages';
 import { demoSharedTables, demoTables } from './demo-data';
+import { LockHeld, withLock } from './lock';
 import type { Progress } from './progress';
 import { seedTables } from './seed';
 import { stackDown, stackUp, type StackDescription } from './stack';
+import { readSettings } from './stack-settings';
 import { quoteIdentifier } from './sql-text';
 
 const ID = 'demo';
@@ -46,51 +48,79 @@ export interface DemoResult {
   readonly hosts: readonly { readonly name: string; readonly before: HostTotals; readonly after: HostTotals }[];
   readonly phases: MigrationSummary['phases'];
   readonly ui: string;
+  /** Temporal's address. */
+  readonly temporal: string;
   readonly statusFile: string;
   readonly kept: boolean;
   readonly dir: string;
 }
 
-/** Brings a stack up, loads data, moves all of it from one root to another with live progress, and compares what was there with what is. */
-export async function runDemo(options: DemoOptions): Promise<DemoResult> {
-  const { dir, progress } = options;
-  await removeOld(dir);
-  progress('bringing up Temporal, ZooKeeper and four ClickHouse hosts (two shards of two replicas)');
-  const up = await stackUp({ dir, hosts: 4, replicas: 2, zkRoot: OLD_ROOT, zeroCopy: true, progress });
+/**
+ * Brings a stack up, loads data, moves all of it from one root to another with live progress, and compares what was there with what is.
+ * However it ends, the stack is taken down, unless it is to be kept.
+ *
+ * @returns `undefined` when `interrupt` fired
+ * @throws Error where another demo runs in the same directory, and whatever goes wrong
+ */
+export async function runDemo(options: DemoOptions & { readonly interrupt: AbortSignal }): Promise<DemoResult | undefined> {
+  const { dir } = options;
   try {
-    const tables = demoTables();
-    const shared = demoSharedTables();
-    progress(`loading ${tables.length + shared.length} tables on each host, ${shared.length} of them zero-copy tables`);
-    await Promise.all(
-      SHARDS.map(async (shard) => {
-        const hosts = up.hosts.filter((host) => host.shard === shard);
-        await seedTables(hosts, tables);
-        await seedTables(hosts, shared, { replicate: true });
-      }),
-    );
-    const before = await totals(up);
-    const statusFile = path.resolve('status', `${ID}.yaml`);
-    const spec = writeSpec(up, statusFile);
-    progress(`migrating everything from ${OLD_ROOT} to ${NEW_ROOT}; the spec is ${spec}`);
-    const { code, summary, ui } = await migrate(up, spec, options.json);
-    const after = await totals(up);
-    const hosts = up.hosts.map(({ name }, index) => ({ name, before: at(before, index), after: at(after, index) }));
-    const same = hosts.every((host) => JSON.stringify(host.before) === JSON.stringify(host.after));
-    return { ok: code === 0 && same, hosts, phases: summary.phases, ui, statusFile, kept: options.keep, dir };
+    return await withLock(`${dir}.lock`, 0, () => runLocked(options));
+  } catch (error) {
+    if (!(error instanceof LockHeld)) throw error;
+    throw new Error(`another demo runs in ${dir} (process ${error.holder}): wait for it, or give this one another --dir`, { cause: error });
+  }
+}
+
+async function runLocked(options: DemoOptions & { readonly interrupt: AbortSignal }): Promise<DemoResult | undefined> {
+  const { dir, keep, progress, interrupt } = options;
+  await removeOld(dir, progress);
+  try {
+    return await Promise.race([moveEverything(options), interrupted(interrupt)]);
   } finally {
-    if (!options.keep) {
-      progress('taking the stack down');
+    if (!keep) {
+      progress(interrupt.aborted ? 'interrupted: taking the stack down' : 'taking the stack down');
       await stackDown(dir);
     }
   }
 }
 
-async function removeOld(dir: string): Promise<void> {
-  try {
-    await stackDown(dir, { deleteData: true });
-  } catch {
-    // No stack there: nothing to remove.
-  }
+async function interrupted(signal: AbortSignal): Promise<undefined> {
+  await new Promise<void>((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  return undefined;
+}
+
+async function moveEverything({ dir, keep, progress, json, interrupt }: DemoOptions & { readonly interrupt: AbortSignal }): Promise<DemoResult> {
+  progress('bringing up Temporal, ZooKeeper and four ClickHouse hosts (two shards of two replicas)');
+  const up = await stackUp({ dir, hosts: 4, replicas: 2, zkRoot: OLD_ROOT, zeroCopy: true, progress });
+  const tables = demoTables();
+  const shared = demoSharedTables();
+  progress(`loading ${tables.length + shared.length} tables on each host, ${shared.length} of them zero-copy tables`);
+  await Promise.all(
+    SHARDS.map(async (shard) => {
+      const hosts = up.hosts.filter((host) => host.shard === shard);
+      await seedTables(hosts, tables);
+      await seedTables(hosts, shared, { replicate: true });
+    }),
+  );
+  const before = await totals(up);
+  const statusFile = path.resolve('status', `${ID}.yaml`);
+  const spec = writeSpec(up, statusFile);
+  progress(`migrating everything from ${OLD_ROOT} to ${NEW_ROOT}; the spec is ${spec}`);
+  const { code, summary, ui } = await migrate(up, spec, { json, interrupt });
+  const after = await totals(up);
+  const hosts = up.hosts.map(({ name }, index) => ({ name, before: at(before, index), after: at(after, index) }));
+  const same = hosts.every((host) => JSON.stringify(host.before) === JSON.stringify(host.after));
+  return { ok: code === 0 && same, hosts, phases: summary.phases, ui, temporal: up.temporal.address, statusFile, kept: keep, dir };
+}
+
+/** Ends and deletes the stack of an earlier demo; a directory without one is left as it is. */
+async function removeOld(dir: string, progress: Progress): Promise<void> {
+  if (readSettings(dir) === undefined) return;
+  progress(`removing what an earlier demo left in ${dir}`);
+  await stackDown(dir, { deleteData: true });
 }
 
 function at<T>(list: readonly T[], index: number): T {
@@ -119,7 +149,11 @@ function writeSpec(up: StackDescription, statusFile: string): string {
   return file;
 }
 
-async function migrate(up: StackDescription, specFile: string, json: boolean): Promise<{ code: number; summary: MigrationSummary; ui: string }> {
+async function migrate(
+  up: StackDescription,
+  specFile: string,
+  { json, interrupt }: { readonly json: boolean; readonly interrupt: AbortSignal },
+): Promise<{ code: number; summary: MigrationSummary; ui: string }> {
   const { spec } = await loadSpec(specFile);
   const where = { address: up.temporal.address, namespace: up.temporal.namespace };
   const connection = await connectTemporal(where);
@@ -128,7 +162,7 @@ async function migrate(up: StackDescription, specFile: string, json: boolean): P
   });
   try {
     await connection.client.workflow.start(WORKFLOW_TYPE, migrationStartOptions({ spec, execute: true }));
-    const code = await watchMigration(connection, spec.id, { stay: true, quiet: true, json });
+    const code = await watchMigration(connection, spec.id, { stay: true, quiet: true, json, interrupt, hint: 'Ctrl-C ends the demo' });
     const { summary, runId } = await describeMigration(connection.client, spec.id);
     return { code, summary, ui: webUiLink({ ...where, ui: up.temporal.ui }, spec.id, runId) };
   } finally {
@@ -166,6 +200,12 @@ async function totalsOf(url: string): Promise<HostTotals> {
   }
 }
 
+/** How this program is called from here: a checkout is not on the PATH. */
+function program(): string {
+  const [, file = ''] = process.argv;
+  return path.basename(file) === 'cli.js' ? `node ${path.relative('', file)}` : path.basename(file);
+}
+
 /** The result as a person reads it. */
 export function demoText(result: DemoResult): string {
   const proof = new Table({ head: ['host', 'tables', 'rows before', 'rows after', 'parts before', 'parts after', 'checksum', ''], style: { head: [], border: [] } });
@@ -182,7 +222,13 @@ export function demoText(result: DemoResult): string {
     times.toString(),
     `status file: ${result.statusFile}`,
     `web ui:      ${result.ui}${result.kept ? '' : ' (the stack is down now; --keep leaves it up)'}`,
-    ...(result.kept ? [`the stack is up; to end it: ch-zk-migrate dev down --dir ${result.dir}`] : []),
+    ...(result.kept
+      ? [
+          'the stack is up:',
+          `  look at it:  TEMPORAL_ADDRESS=${result.temporal} ${program()} status ${ID} --tables`,
+          `  end it:      ${program()} dev down --dir ${result.dir}`,
+        ]
+      : []),
     result.ok ? 'every row is back: RESTORED and proved' : 'the demo FAILED, see above',
   ].join('\n');
 }

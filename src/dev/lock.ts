@@ -3,19 +3,32 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { identify, isAlive } from './processes';
 
+/** A lock that another live process holds. */
+export class LockHeld extends Error {
+  override readonly name = 'LockHeld';
+
+  constructor(
+    file: string,
+    /** Its process id. */
+    readonly holder: string,
+  ) {
+    super(`the process ${holder} holds ${file}`);
+  }
+}
+
 /**
  * Runs `work` while holding a lock file, across processes. A lock whose holder has died is taken
  * over; a live one is waited for.
  *
  * @param timeoutMs how long to wait for a live holder
- * @throws Error when the lock is not had by then, and whatever `work` throws
+ * @throws {LockHeld} when the lock is not had by then; whatever `work` throws
  */
 export async function withLock<T>(file: string, timeoutMs: number, work: () => Promise<T>): Promise<T> {
   fs.mkdirSync(path.dirname(file), { recursive: true });
   const until = Date.now() + timeoutMs;
   while (!tryLock(file)) {
-    if (Date.now() > until) {
-      throw new Error(`${path.basename(file)} is held by another process (${readHolder(file) ?? 'unknown'})`);
+    if (Date.now() > until && isHeld(file)) {
+      throw new LockHeld(file, readHolder(file)?.split(' ')[0] ?? 'unknown');
     }
     await sleep(50);
   }

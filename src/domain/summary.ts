@@ -92,6 +92,11 @@ export interface MigrationSummary {
   readonly warnings: readonly Finding[];
 }
 
+/** The hosts, while a phase counts what is done on them; before and after the phases there is nothing to count. */
+export function countedHosts({ hosts, phase }: Pick<MigrationSummary, 'hosts' | 'phase'>): readonly HostProgress[] {
+  return phase === 'preflight' || phase === 'finish' ? [] : hosts;
+}
+
 /** What is known of a migration before its first task has run. */
 export function emptySummary({ id, executed, started }: Pick<MigrationSummary, 'id' | 'executed' | 'started'>): MigrationSummary {
   return {

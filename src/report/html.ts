@@ -20,12 +20,12 @@ export function renderReport(data: ReportData): string {
 ${heading(data)}
 <h2>Timeline</h2>
 ${timeline(data)}
-${legend()}
-${section('Phases', phaseTable(data))}
-${section('Who did what', decisionTable(data))}
+${legend(data)}
 ${section('Failures and retries', failureTable(data))}
 ${section('Refusals', findingTable(data.refusals))}
 ${section('Warnings', findingTable(data.warnings))}
+${section('Phases', phaseTable(data))}
+${section('Who did what', decisionTable(data))}
 ${section('Restarts', restartTable(data))}
 ${section(`Tables (${String(data.tables.length)})`, tableTable(data))}
 ${section('Runs', runTable(data))}
@@ -44,25 +44,31 @@ ${body}`;
 function heading(data: ReportData): SafeHtml {
   const why = data.closedBecause ?? data.waitingFor?.reason;
   const facts: readonly (readonly [string, string])[] = [
-    ['started', data.started],
-    ['ended', data.ended ?? 'not yet'],
+    ['started', stamp(data.started)],
+    ['ended', data.ended === undefined ? 'not yet' : stamp(data.ended)],
     ['took', between(data.started, data.ended, Date.parse(data.generated))],
     ['tables', `${String(data.totals.tables)} (${String(data.totals.replicas)} replicas)`],
     ['rows on all replicas', data.totals.rows.toLocaleString('en')],
     ['parts on all replicas', data.totals.parts.toLocaleString('en')],
-    ...Object.entries(data.counts).map(([status, count]) => [status, String(count)] as const),
+    ...Object.entries(data.counts)
+      .filter(([status, count]) => count > 0 || status === 'RESTORED')
+      .map(([status, count]) => [status, count.toLocaleString('en')] as const),
   ];
   return markup`<h1>${data.id} <span class="outcome ${data.outcome}">${data.outcome}</span>${data.executed ? '' : ' (dry run)'}</h1>
 ${why === undefined ? undefined : markup`<p class="why">${why}</p>`}
 <dl>${facts.map(([name, value]) => markup`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
 ${data.skipped.length === 0 ? undefined : markup`<p>Left out on purpose: ${data.skipped.map((glob) => markup`<code>${glob}</code> `)}</p>`}
 ${data.gone === undefined ? undefined : markup`<p class="why">Run ${data.gone} is past the namespace's retention: what only it told is missing here.</p>`}
-<p class="small">Made ${data.generated} by ch-zk-migrate from the history of run <code>${data.runId}</code>: <a href="${data.ui}">Temporal's Web UI</a></p>`;
+<p class="small">Made ${stamp(data.generated)} by ch-zk-migrate from the history of run <code>${data.runId}</code>: <a href="${data.ui}">Temporal's Web UI</a>. All times are UTC.</p>`;
 }
 
-function legend(): SafeHtml {
-  const phases = ['preflight', ...TIMED_PHASES, 'finish'];
-  return markup`<p class="legend">${phases.map((phase) => markup`<span><i class="${phase}"></i>${phase}</span> `)}<span>| decision</span> <span>● failure</span></p>`;
+/** What the timeline shows of this migration. */
+function legend(data: ReportData): SafeHtml {
+  const seen = new Set<string | undefined>([...data.phases.map(({ phase }) => phase), ...data.activities.map(({ phase }) => phase)]);
+  const phases = ['preflight', ...TIMED_PHASES, 'finish'].filter((phase) => seen.has(phase));
+  return markup`<p class="legend">${phases.map((phase) => markup`<span><i class="${phase}"></i>${phase}</span> `)}${
+    data.decisions.length === 0 ? undefined : markup`<span>┊ decision</span> `
+  }${data.failures.some(({ final }) => final) ? markup`<span><i class="failure"></i>failure</span>` : undefined}</p>`;
 }
 
 function phaseTable(data: ReportData): SafeHtml | undefined {
@@ -78,7 +84,7 @@ function phaseTable(data: ReportData): SafeHtml | undefined {
       numbers === undefined
         ? ['', '', '', '', '']
         : [String(numbers.activities), duration(numbers.medianMs), duration(numbers.p95Ms), duration(numbers.longestMs), numbers.longest];
-    return [phase, started ?? '', started === undefined ? '' : between(started, ended ?? data.ended, Date.parse(data.generated)), ...cells];
+    return [phase, started === undefined ? '' : stamp(started), started === undefined ? '' : between(started, ended ?? data.ended, Date.parse(data.generated)), ...cells];
   });
   return grid(['phase', 'started', 'took', 'activities', 'median', '95 %', 'longest', 'of'], rows);
 }
@@ -86,13 +92,13 @@ function phaseTable(data: ReportData): SafeHtml | undefined {
 function decisionTable({ decisions }: ReportData): SafeHtml | undefined {
   return grid(
     ['when', 'what', 'by', 'reason'],
-    decisions.map(({ at, what, by, reason }) => [at, what, by ?? '', reason ?? '']),
+    decisions.map(({ at, what, by, reason }) => [stamp(at), what, by ?? '', reason ?? '']),
   );
 }
 
 function failureTable(data: ReportData): SafeHtml | undefined {
   const fromHistory = data.failures.map(({ at, activity, where, code, message, attempts, final }) => [
-    at,
+    stamp(at),
     activity,
     where,
     code,
@@ -124,7 +130,7 @@ function restartTable({ restarts }: ReportData): SafeHtml | undefined {
     ['host', 'started', 'took', 'attempts', 'outcome'],
     restarts.map((restart) => [
       restart.host ?? '',
-      restart.started ?? restart.scheduled,
+      stamp(restart.started ?? restart.scheduled),
       duration(activityMs(restart)),
       String(restart.attempts),
       restart.outcome,
@@ -156,8 +162,8 @@ function tableRow(table: ReportTable): readonly string[] {
     table.host,
     `${table.db}.${table.table}`,
     table.status,
-    String(table.rows),
-    String(table.parts),
+    table.rows.toLocaleString('en'),
+    table.parts.toLocaleString('en'),
     ...times,
     String(table.attempts),
     table.zk_path,
@@ -173,17 +179,38 @@ function runTable({ runs }: ReportData): SafeHtml | undefined {
     runs.map(({ runId, as, started, ended, how, message, by }) => [
       runId,
       as,
-      started,
-      ended ?? '',
+      stamp(started),
+      ended === undefined ? '' : stamp(ended),
       [how, message].filter((part) => part !== undefined).join(': '),
       by ?? '',
     ]),
   );
 }
 
+/** `2026-01-31 23:59:59`: seconds are enough for people, and the history has the rest. */
+function stamp(iso: string): string {
+  return iso.slice(0, 19).replace('T', ' ');
+}
+
+/** Cells longer than this may be broken anywhere; others stay in one line. */
+const LONG_CELL = 26;
+const NUMBER = /^[\d.,]+(?:ms|s|m|h|d)?(?: \d+[smh])?$/;
+
+/** A table without the columns that are empty in every row; numbers and durations to the right. */
 function grid(head: readonly string[], rows: readonly (readonly string[])[]): SafeHtml | undefined {
   if (rows.length === 0) return undefined;
-  const row = (cells: readonly string[]) => markup`<tr>${cells.map((cell) => markup`<td>${cell}</td>`)}</tr>\n`;
-  return markup`<table><thead><tr>${head.map((cell) => markup`<th>${cell}</th>`)}</tr></thead><tbody>
-${rows.map(row)}</tbody></table>`;
+  const columns = head
+    .map((title, index) => ({ title, index, cells: rows.map((row) => row[index] ?? '').filter((cell) => cell !== '') }))
+    .filter(({ cells }) => cells.length > 0)
+    .map(({ title, index, cells }) => ({ title, index, right: cells.every((cell) => NUMBER.test(cell)) }));
+  const row = (cells: readonly string[]) => markup`<tr>${columns.map(({ index, right }) => td(cells[index] ?? '', right))}</tr>\n`;
+  return markup`<div class="scroll"><table><thead><tr>${columns.map(({ title, right }) => markup`<th${right ? RIGHT : undefined}>${title}</th>`)}</tr></thead><tbody>
+${rows.map(row)}</tbody></table></div>`;
+}
+
+const RIGHT = markup` class="right"`;
+const LONG = markup` class="long"`;
+
+function td(cell: string, right: boolean): SafeHtml {
+  return markup`<td${right ? RIGHT : cell.length > LONG_CELL ? LONG : undefined}>${cell}</td>`;
 }

@@ -1,5 +1,6 @@
 import type picocolors from 'picocolors';
 import prettyMs from 'pretty-ms';
+import { counted } from './words';
 
 import type { Plan, PlannedHost, PlannedZeroCopy } from '../domain/plan';
 import type { Finding } from '../domain/summary';
@@ -14,10 +15,10 @@ export function planText(plan: Plan, paint: Paint): string {
     `${paint.bold('plan')} ${printable(plan.id)}: nothing was changed`,
     ...plan.hosts.flatMap((host) => hostText(host, paint)),
     '',
-    `${tables.length} replicas on ${plan.hosts.length} hosts, ${sum(({ rows }) => rows)} rows, ${bytesText(sum(({ bytes }) => bytes))}, ${sum(({ parts }) => parts)} parts`,
+    `${counted(tables.length, 'replica')} on ${counted(plan.hosts.length, 'host')}, ${sum(({ rows }) => rows)} rows, ${bytesText(sum(({ bytes }) => bytes))}, ${sum(({ parts }) => parts)} parts`,
     `estimate: ${prettyMs(plan.estimate.seconds * 1000)} (${plan.estimate.how})`,
-    ...findingsText('warnings', plan.warnings, paint.yellow),
-    ...findingsText('refusals', plan.refusals, paint.red),
+    ...findingsText('warning', plan.warnings, paint.yellow),
+    ...findingsText('refusal', plan.refusals, paint.red),
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -52,14 +53,14 @@ function zeroCopyText(shared: PlannedZeroCopy | undefined): string[] {
 }
 
 /** Findings as text, each with what to do. */
-export function findingsText(title: string, findings: readonly Finding[], color: (text: string) => string): string[] {
+export function findingsText(what: string, findings: readonly Finding[], color: (text: string) => string): string[] {
   if (findings.length === 0) return [];
   return [
     '',
-    color(`${findings.length} ${title}:`),
+    color(`${counted(findings.length, what)}:`),
     ...findings.map(({ code, host, db, table, message, fix }) => {
-      const what = [host, db === undefined ? '' : `${db}${table === undefined ? '' : `.${table}`}`].filter((word) => word !== '').join(' ');
-      return `  ${color(code)} ${printable(what)}: ${printable(message)}\n    -> ${printable(fix)}`;
+      const where = [host, db === undefined ? '' : `${db}${table === undefined ? '' : `.${table}`}`].filter((word) => word !== '').join(' ');
+      return `  ${[color(code), printable(where)].filter((word) => word !== '').join(' ')}: ${printable(message)}\n    -> ${printable(fix)}`;
     }),
   ];
 }

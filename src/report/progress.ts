@@ -69,9 +69,8 @@ function restarted({ phase, hosts, phases }: MigrationSummary, total: number): n
 }
 
 function stateOf({ phase: now, phases, outcome }: MigrationSummary, phase: Phase): PhaseProgress['state'] {
-  if (now === phase && outcome !== 'completed') return 'runs';
-  const times = phases.findLast((entry) => entry.phase === phase);
-  return times?.ended === undefined ? 'ahead' : 'over';
+  if (now === phase && (outcome === 'running' || outcome === 'waiting')) return 'runs';
+  return phases.some((entry) => entry.phase === phase) ? 'over' : 'ahead';
 }
 
 function sum(numbers: readonly number[]): number {

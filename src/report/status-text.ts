@@ -1,9 +1,10 @@
 /** One look at a migration, for people. */
 import type { MigrationDescription } from '../client/describe';
+import { countedHosts } from '../domain/summary';
 import type { ReplicaRecord } from '../history/fold';
 import { plainTable } from './plain-table';
 import { phaseProgress } from './progress';
-import { between, oneLine, stateWords } from './words';
+import { between, counted, oneLine, stateWords } from './words';
 
 /** The colours that are used; picocolors has them. */
 export interface Paint {
@@ -75,7 +76,7 @@ function heading(description: MigrationDescription, { paint, now }: StatusTextOp
 
 function progressTable({ summary }: MigrationDescription, { now }: StatusTextOptions): string {
   if (!summary.executed && summary.phases.length === 0) return '';
-  const table = plainTable(['phase', 'tables', 'time']);
+  const table = plainTable(['phase', 'replicas', 'time']);
   for (const { phase, done, total, state } of phaseProgress(summary)) {
     const times = summary.phases.findLast((entry) => entry.phase === phase);
     const time = times === undefined ? '' : between(times.started, times.ended ?? (state === 'runs' ? undefined : summary.updated), now);
@@ -86,9 +87,10 @@ function progressTable({ summary }: MigrationDescription, { now }: StatusTextOpt
 }
 
 function hostTable({ summary }: MigrationDescription): string {
-  if (summary.hosts.length === 0) return '';
-  const table = plainTable(['host', 'done', 'failed', 'of']);
-  for (const { host, done, failed, total } of summary.hosts) table.push([oneLine(host), done, failed, total]);
+  const hosts = countedHosts(summary);
+  if (hosts.length === 0) return '';
+  const table = plainTable(['host', `${summary.phase} done`, 'failed', 'of']);
+  for (const { host, done, failed, total } of hosts) table.push([oneLine(host), done, failed, total]);
   return table.toString();
 }
 
@@ -109,8 +111,8 @@ function findingList({ summary }: MigrationDescription, paint: Paint): string {
       return `  ${code} ${where}: ${oneLine(message)}\n    ${paint.dim('fix:')} ${oneLine(fix)}`;
     });
   const blocks = [
-    ...(summary.refusals.length === 0 ? [] : [paint.red(`${String(summary.refusals.length)} refused`), ...lines(summary.refusals)]),
-    ...(summary.warnings.length === 0 ? [] : [paint.yellow(`${String(summary.warnings.length)} warnings`), ...lines(summary.warnings)]),
+    ...(summary.refusals.length === 0 ? [] : [paint.red(counted(summary.refusals.length, 'refusal')), ...lines(summary.refusals)]),
+    ...(summary.warnings.length === 0 ? [] : [paint.yellow(counted(summary.warnings.length, 'warning')), ...lines(summary.warnings)]),
   ];
   return blocks.join('\n');
 }

@@ -8,6 +8,8 @@ const LABEL = 130;
 const LANE = 26;
 const MAX_HOSTS = 40;
 const TICKS = 6;
+/** Room on the right for half of the last tick's label. */
+const MARGIN = 40;
 
 interface Scale {
   readonly from: number;
@@ -24,18 +26,18 @@ export function timeline(data: ReportData): SafeHtml {
   const scale = scaleOf(data);
   const hosts = hostNames(data);
   const height = LANE * (hosts.length + 1) + 40;
-  return markup`<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="timeline">
+  return markup`<div class="scroll"><svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="timeline">
 ${axis(scale, height)}
 ${lane('phases', 0, phaseBars(data, scale))}
 ${hosts.map((host, index) => lane(host, index + 1, hostBars(data, host, scale, index + 1)))}
 ${marks(data, scale, height)}
-</svg>`;
+</svg></div>`;
 }
 
 function scaleOf(data: ReportData): Scale {
   const from = Date.parse(data.started);
   const to = Math.max(from + 1, Date.parse(data.ended ?? data.generated));
-  return { from, to, x: (at) => round(LABEL + ((Math.min(Math.max(at, from), to) - from) / (to - from)) * (WIDTH - LABEL - 10)) };
+  return { from, to, x: (at) => round(LABEL + ((Math.min(Math.max(at, from), to) - from) / (to - from)) * (WIDTH - LABEL - MARGIN)) };
 }
 
 function axis({ from, to, x }: Scale, height: number): SafeHtml[] {
@@ -67,7 +69,7 @@ function hostBars(data: ReportData, host: string, scale: Scale, row: number): Sa
     if (spans === undefined) byPhase.set(activity.phase, [span]);
     else spans.push(span);
   }
-  const pixel = (scale.to - scale.from) / (WIDTH - LABEL);
+  const pixel = (scale.to - scale.from) / (WIDTH - LABEL - MARGIN);
   return [...byPhase].flatMap(([phase, spans]) => merge(spans, pixel).map((span) => rect(scale, span, row, phase, `${host} ${phase}`)));
 }
 

@@ -13,6 +13,11 @@ export function between(started: string, ended: string | undefined, now: number)
   return duration((ended === undefined ? now : Date.parse(ended)) - Date.parse(started));
 }
 
+/** `1 host`, `2 hosts`. */
+export function counted(n: number, what: string): string {
+  return `${String(n)} ${what}${n === 1 ? '' : 's'}`;
+}
+
 /** Control characters would move the cursor, and line breaks tear a table: names come from servers. */
 export function oneLine(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ').trim();

@@ -1,20 +1,28 @@
 import { escapeMarkdown } from '../domain/markdown';
-import type { MigrationSummary } from '../domain/summary';
+import { countedHosts, type MigrationSummary } from '../domain/summary';
 
-/** Text for the Web UI, as markdown: names are escaped, since raw HTML would pass through. */
+/**
+ * Text for the Web UI, as markdown; names are escaped, since raw HTML would pass through. The frame it is shown in is small: only what is
+ * not zero. The summary of the start is not carried over when a migration continues as new, so its size and begin stand here too.
+ */
 export function detailsText(summary: MigrationSummary): string {
   const total = Math.max(1, summary.replicas);
+  const hosts = countedHosts(summary);
   const lines = [
     `**${escapeMarkdown(summary.id)}**: ${summary.phase}, ${summary.outcome}${summary.waitingFor === null ? '' : ` — ${escapeMarkdown(summary.waitingFor.reason)}`}`,
     '',
+    `${summary.tables} tables, ${summary.replicas} replicas, since ${summary.started}`,
+    '',
     '| status | replicas |',
     '|---|---|',
-    ...Object.entries(summary.counts).map(([status, n]) => `| ${status} | ${n} (${Math.round((100 * n) / total)} %) |`),
-    '',
-    '| host | done | failed | of |',
-    '|---|---|---|---|',
-    ...summary.hosts.map(({ host, done, failed, total: of }) => `| ${escapeMarkdown(host)} | ${done} | ${failed} | ${of} |`),
+    ...Object.entries(summary.counts)
+      .filter(([, n]) => n > 0)
+      .map(([status, n]) => `| ${status} | ${n} (${Math.round((100 * n) / total)} %) |`),
   ];
+  if (hosts.length > 0) {
+    lines.push('', '| host | done | failed | of |', '|---|---|---|---|');
+    for (const { host, done, failed, total: of } of hosts) lines.push(`| ${escapeMarkdown(host)} | ${done} | ${failed} | ${of} |`);
+  }
   if (summary.failures.length > 0) {
     lines.push('', `**${summary.failuresTotal} failed**`, '');
     for (const { host, database, table, phase, code, message } of summary.failures.slice(0, 10)) {

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const CLI = join(__dirname, '..', '..', 'src', 'cli.js');
@@ -32,7 +34,7 @@ const NOWHERE = {
 
 async function run(...args: string[]): Promise<{ exit: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [CLI, ...args], { env: NOWHERE }, (error, stdout, stderr) =>
+    execFile(process.execPath, [CLI, ...args], { env: NOWHERE, maxBuffer: 2 ** 24 }, (error, stdout, stderr) =>
       resolve({ exit: error === null ? 0 : Number(error.code ?? -1), stdout, stderr }),
     );
   });
@@ -64,13 +66,31 @@ describe('usage', function () {
       ['set', 'a', 'parallel.restore=0'],
       ['retry', 'a', '--skip', 'noglob'],
       ['list', '--limit', '0'],
+      ['dev'],
+      ['dev', 'bogus'],
     ];
     for (const args of wrong) {
       const { exit, stdout, stderr } = await run(...args);
       assert.equal(exit, 2, `${args.join(' ')}: ${stdout}${stderr}`);
       assert.equal(stdout, '');
-      assert.notEqual(stderr, '');
+      assert.match(stderr, /^(?:Usage: | {2}next: .* --help$| {2}--skip: | {2}parallel\.restore: )/m, args.join(' '));
+      assert.doesNotMatch(stderr, /outputHelp/);
     }
+  });
+
+  it('a spec that is not there is one line', async () => {
+    const { exit, stderr } = await run('plan', 'no-such-spec.yaml');
+    assert.deepEqual([exit, stderr], [2, 'error: no-such-spec.yaml does not exist\n']);
+  });
+
+  it('a long answer comes whole through a pipe', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'ch-zk-usage-'));
+    const keys = Array.from({ length: 4_000 }, (_, i) => `nobody_knows_this_key_${i}`);
+    writeFileSync(join(dir, 'spec.yaml'), keys.map((key) => `${key}: 1\n`).join(''));
+    const { stdout } = await run('plan', join(dir, 'spec.yaml'), '--json').finally(() => rmSync(dir, { recursive: true }));
+    assert.ok(stdout.length > 300_000, String(stdout.length));
+    const { error } = JSON.parse(stdout) as { error: { faults: { path: string }[] } };
+    assert.ok(error.faults.some(({ path }) => path === keys.at(-1)));
   });
 
   it('with --json an error is one document on stdout, wherever the flag stands', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 
 import { killPart, startPart } from '../../src/dev/stack';
 import { type Child, Ground, pause, someTables, sql } from '../support/stack';
-import { wholeTree, withZooKeeper } from '../support/zookeeper';
+import { nodesAt, wholeTree } from '../support/zookeeper';
 import { finish, reasons, statementSeen } from './support';
 
 const RESTORE = /^\s*SYSTEM RESTORE REPLICA/u;
@@ -66,7 +66,7 @@ describe('a part that is killed in the middle of a migration', function () {
     await atGate('clean');
     const host = ground.hosts[1];
     assert.ok(host !== undefined);
-    const nodes = async (): Promise<number> => withZooKeeper(ground.up, (session) => session.countTree(`${ground.from}/clickhouse/tables`));
+    const nodes = async (): Promise<number> => nodesAt(ground.up, `${ground.from}/clickhouse/tables`);
     await killPart(ground.up.dir, host.name);
     const [was, marks] = [await nodes(), ground.marks()];
     await ground.cli('approve', ground.id, 'clean');

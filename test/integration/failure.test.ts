@@ -2,10 +2,6 @@ import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { execa } from 'execa';
-
-import { silent } from '../../src/dev/progress';
-import { temporalBinary } from '../../src/dev/temporal-binary';
 import { CLI, Ground, run, someTables, sql, userTables } from '../support/stack';
 
 const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
@@ -159,18 +155,13 @@ describe("a reset with Temporal's own CLI", function () {
     await ground.end();
   });
 
-  async function temporal(...args: string[]): Promise<string> {
-    const { stdout } = await execa(await temporalBinary(silent), [...args, '--address', ground.up.temporal.address], { stdin: 'ignore' });
-    return stdout;
-  }
-
   it('of a completed migration to its first task ends as well, and sends no DETACH or RESTORE again', async () => {
     const before = await ground.oracle();
     ground.worker();
     const done = await ground.cli('start', ground.spec(), '--execute', '--watch', '--json');
     assert.equal(done.code, 0, done.stdout + done.stderr);
     const marks = ground.marks();
-    await temporal('workflow', 'reset', '--workflow-id', ground.id, '--type', 'FirstWorkflowTask', '--reason', 'test');
+    await ground.temporal('workflow', 'reset', '--workflow-id', ground.id, '--type', 'FirstWorkflowTask', '--reason', 'test');
     const watched = await ground.cli('watch', ground.id, '--json');
     assert.equal(watched.code, 0, watched.stdout + watched.stderr);
     assert.deepEqual(ground.statements(marks, SENT), []);
@@ -201,7 +192,7 @@ describe("a reset with Temporal's own CLI", function () {
     assert.equal(counts['RESTORED'], 0);
     rmSync(join(ground.dir, 'wrong'), { recursive: true });
     const marks = ground.marks();
-    await temporal('workflow', 'reset', '--workflow-id', ground.id, '--type', 'FirstWorkflowTask', '--reason', 'test');
+    await ground.temporal('workflow', 'reset', '--workflow-id', ground.id, '--type', 'FirstWorkflowTask', '--reason', 'test');
     const watched = await ground.cli('watch', ground.id, '--json');
     assert.equal(watched.code, 0, `${watched.stdout}${watched.stderr}`);
     assert.deepEqual(ground.statements(marks, /^\s*DETACH TABLE/u), []);

@@ -15,7 +15,7 @@ import { stackDown, stackUp } from '../../src/dev/stack';
 import type { HostSpec } from '../../src/domain/spec';
 import { planned } from '../support/findings';
 import { ProxyHost } from '../support/proxy-host';
-import { Ground, run, type SpecDocument } from '../support/stack';
+import { Ground, hostAt, run, type SpecDocument } from '../support/stack';
 
 const SCRIPT = '<script>alert(1)</script>';
 const DATABASES = ['it\'s `a` \\ "database"\nof {x} 100%25..', 'база 表'];
@@ -116,7 +116,7 @@ describe('hostile names, and a user with no right too many', function () {
     );
     const { refusals } = await planned(ground, (document) => {
       as('mover')(document);
-      document.clickhouse.hosts[0] = { ...document.clickhouse.hosts[0], url: proxy.url };
+      hostAt(0, proxy.url)(document);
     }).finally(() => proxy.close());
     assert.ok(refusals.some(({ code, host, fix }) => code === 'MISSING_GRANT' && host === ground.firstHost.name && fix === 'GRANT SELECT ON system.* TO `mover`'), JSON.stringify(refusals));
   });

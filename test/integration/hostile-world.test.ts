@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { quoteTable } from '../../src/clickhouse/sql';
 import { planned } from '../support/findings';
 import { ProxyHost, TAKEN } from '../support/proxy-host';
-import { Ground, run, type SpecDocument } from '../support/stack';
+import { Ground, hostAt, inPlace, run, type SpecDocument } from '../support/stack';
 
 describe('a hostile world', function () {
   this.timeout(300_000);
@@ -15,7 +15,7 @@ describe('a hostile world', function () {
 
   beforeEach(async () => {
     ground = await Ground.on('world');
-    for (const { url } of ground.hosts) await run(url, `CREATE DATABASE \`${ground.database}\``);
+    await ground.onEach(`CREATE DATABASE \`${ground.database}\``);
   });
 
   afterEach(async () => {
@@ -28,15 +28,11 @@ describe('a hostile world', function () {
       await run(url, `CREATE TABLE ${name} (p UInt8, x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/${ground.id}/${path}', '${replica}') PARTITION BY p ORDER BY x`);
     }
     await run(ground.firstHost.url, `INSERT INTO ${name} SELECT number % 3, number FROM numbers(50)`);
-    await onBoth(`SYSTEM SYNC REPLICA ${name}`);
+    await ground.onEach(`SYSTEM SYNC REPLICA ${name}`);
   }
 
-  async function onBoth(...statements: string[]): Promise<void> {
-    for (const { url } of ground.hosts) await run(url, ...statements);
-  }
-
-  const inPlace = (document: SpecDocument): void => {
-    delete document.zookeeper['after'];
+  const ours = (document: SpecDocument): void => {
+    inPlace(document);
     document.tables = { include: [`${ground.database}.*`] };
   };
 
@@ -44,11 +40,11 @@ describe('a hostile world', function () {
     for (const table of ['moved', 'again', 'gone', 'same']) await create(table, table);
     ground.worker();
     const gated = ground.spec((document) => {
-      inPlace(document);
+      ours(document);
       Object.assign(document, { pauseBefore: ['detach'], onFailure: 'continue' });
     });
     assert.equal((await ground.cli('start', gated, '--execute', '--watch', '--json')).code, 4);
-    for (const table of ['moved', 'again', 'gone']) await onBoth(`DROP TABLE ${quoteTable({ database: ground.database, table })} SYNC`);
+    for (const table of ['moved', 'again', 'gone']) await ground.onEach(`DROP TABLE ${quoteTable({ database: ground.database, table })} SYNC`);
     await create('moved', 'elsewhere');
     await create('again', 'again');
     const before = await ground.oracle();
@@ -100,8 +96,8 @@ describe('a hostile world', function () {
       ground.worker();
       process.env['NODE_OPTIONS'] = shifted(1);
       const spec = ground.spec((document) => {
-        inPlace(document);
-        document.clickhouse.hosts[0] = { ...document.clickhouse.hosts[0], url: proxy.url };
+        ours(document);
+        hostAt(0, proxy.url)(document);
       });
       const done = await ground.cli('start', spec, '--execute', '--watch', '--json');
       assert.equal(done.code, 0, done.stdout + done.stderr);
@@ -120,16 +116,16 @@ describe('a hostile world', function () {
     await create('one', 'one');
     ground.worker();
     const gated = ground.spec((document) => {
-      inPlace(document);
+      ours(document);
       document['pauseBefore'] = ['detach'];
     });
     assert.equal((await ground.cli('start', gated, '--execute', '--watch', '--json')).code, 4);
     assert.equal((await ground.cli('abort', ground.id, '--watch', '--json')).code, 0);
     // That abort was noted while the clock was ahead.
-    await onBoth(`INSERT INTO _ch_zk_migrate.events (migration, at, kind, data) VALUES ('${ground.id}', now64(6) + toIntervalHour(1), 'released', '{"why":"aborted"}')`);
+    await ground.onEach(`INSERT INTO _ch_zk_migrate.events (migration, at, kind, data) VALUES ('${ground.id}', now64(6) + toIntervalHour(1), 'released', '{"why":"aborted"}')`);
     assert.equal((await ground.cli('start', gated, '--execute', '--watch', '--json')).code, 4);
     const other = await planned(ground, (document) => {
-      inPlace(document);
+      ours(document);
       document.id = `${ground.id}-other`;
     });
     assert.deepEqual([...new Set(other.refusals.map(({ code }) => code))], ['HELD']);
@@ -154,8 +150,8 @@ describe('a hostile world', function () {
       return TAKEN;
     });
     const through = (document: SpecDocument): void => {
-      inPlace(document);
-      document.clickhouse.hosts[0] = { ...document.clickhouse.hosts[0], url: proxy.url };
+      ours(document);
+      hostAt(0, proxy.url)(document);
     };
     try {
       megabytes = 100;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { planned, words } from '../support/findings';
 import { OldClickHouse } from '../support/old-clickhouse';
 import { Ground, pause, run, type SpecDocument } from '../support/stack';
-import { withZooKeeper } from '../support/zookeeper';
+import { nodesAt, withZooKeeper } from '../support/zookeeper';
 
 describe('beside a real server of 2018', function () {
   this.timeout(300_000);
@@ -77,7 +77,7 @@ describe('beside a real server of 2018', function () {
     // It comes back at the worst moment.
     await old.query('ATTACH TABLE live');
     await active(true);
-    const nodes = (): Promise<number> => withZooKeeper(ground.up, (session) => session.countTree(`${ground.from}${path}`));
+    const nodes = (): Promise<number> => nodesAt(ground.up, `${ground.from}${path}`);
     const there = await nodes();
     assert.equal((await ground.cli('approve', ground.id, 'clean')).code, 0);
     const failed = await ground.until(({ outcome }) => outcome === 'failed', 'the barrier');

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 
-import { execa } from 'execa';
 import { parse } from 'yaml';
 
-import { temporalBinary } from '../../src/dev/temporal-binary';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { Ground, someTables } from '../support/stack';
 
@@ -22,7 +20,7 @@ describe("an operator with Temporal's own command line", function () {
 
   async function signal(name: string, ...input: string[]): Promise<void> {
     const args = ['workflow', 'signal', '--workflow-id', ground.id, '--name', name, ...input.flatMap((one) => ['--input', one])];
-    await execa(await temporalBinary(() => undefined), args, { env: ground.env, stdin: 'ignore' });
+    await ground.temporal(...args);
   }
 
   it('pauses, resumes and lets gates through; a status file that cannot be written stops nothing, and is said', async () => {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { planned, words } from '../support/findings';
+import { codes, planned, words } from '../support/findings';
 import { editRows, ProxyHost, type ProxyScript, TAKEN } from '../support/proxy-host';
-import { Ground, pause, run, type SpecDocument, sql } from '../support/stack';
+import { Ground, hostAt, inPlace, pause, run, type SpecDocument, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
 /** Each test has tables of its own in the ground's database, and selects only them; nothing moves, so nothing is stranded. */
@@ -14,7 +14,7 @@ describe('preflight refuses what the engine shows', function () {
 
   before(async () => {
     ground = await Ground.on('refusals');
-    for (const { url } of ground.hosts) await run(url, `CREATE DATABASE \`${ground.database}\``);
+    await ground.onEach(`CREATE DATABASE \`${ground.database}\``);
   });
 
   after(async () => {
@@ -22,7 +22,7 @@ describe('preflight refuses what the engine shows', function () {
   });
 
   const only = (...tables: string[]) => (document: SpecDocument): void => {
-    delete document.zookeeper['after'];
+    inPlace(document);
     document['preflight'] = { wait: '500ms' };
     document.tables = { include: tables.map((table) => (table.includes('.') ? table : `${ground.database}.${table}`)) };
   };
@@ -33,11 +33,7 @@ describe('preflight refuses what the engine shows', function () {
       await run(url, `CREATE TABLE \`${ground.database}\`.\`${table}\` (p UInt8, x UInt64) ENGINE = ReplicatedMergeTree('${path}', '${replica}') PARTITION BY p ORDER BY x${settings}`);
     }
     await run(ground.firstHost.url, `INSERT INTO \`${ground.database}\`.\`${table}\` VALUES (1, 1), (2, 2)`);
-    await onBoth(`SYSTEM SYNC REPLICA \`${ground.database}\`.\`${table}\``);
-  }
-
-  async function onBoth(statement: string): Promise<void> {
-    for (const { url } of ground.hosts) await run(url, statement);
+    await ground.onEach(`SYSTEM SYNC REPLICA \`${ground.database}\`.\`${table}\``);
   }
 
   const secondUrl = (): string => ground.hosts[1]?.url ?? '';
@@ -75,13 +71,13 @@ describe('preflight refuses what the engine shows', function () {
   it('a mutation that is not finished', async () => {
     await replicated('mutating');
     const name = `\`${ground.database}\`.\`mutating\``;
-    await onBoth(`SYSTEM STOP MERGES ${name}`);
+    await ground.onEach(`SYSTEM STOP MERGES ${name}`);
     await run(ground.firstHost.url, `ALTER TABLE ${name} UPDATE p = p WHERE 1 SETTINGS mutations_sync = 0`).catch(() => undefined);
     await run(ground.firstHost.url, `ALTER TABLE ${name} DELETE WHERE x = 1 SETTINGS mutations_sync = 0`);
     const { refusals } = await planned(ground, only('mutating'));
     const seen = refusals.filter(({ code, message }) => code === 'IN_FLIGHT' && message.includes('unfinished mutation'));
     assert.deepEqual(seen.map(({ host, table }) => [host, table]), ground.hosts.map(({ name: host }) => [host, 'mutating']), JSON.stringify(refusals));
-    await onBoth(`SYSTEM START MERGES ${name}`);
+    await ground.onEach(`SYSTEM START MERGES ${name}`);
   });
 
   it('parts that only one replica has', async () => {
@@ -204,7 +200,7 @@ describe('preflight refuses what the engine shows', function () {
     const unlocked = await planned(ground, only('locked'));
     assert.deepEqual([words(unlocked.refusals), unlocked.warnings.map(({ code, host }) => [code, host])], [[], [['ZERO_COPY_UNLOCKED', ground.firstHost.name]]]);
 
-    await onBoth(`ALTER TABLE \`${ground.database}\`.\`locked\` MODIFY SETTING allow_remote_fs_zero_copy_replication = 0`);
+    await ground.onEach(`ALTER TABLE \`${ground.database}\`.\`locked\` MODIFY SETTING allow_remote_fs_zero_copy_replication = 0`);
     const off = await planned(ground, only('locked'));
     assert.deepEqual(off.refusals.map(({ code, host }) => [code, host]), ground.hosts.map(({ name }) => ['ZERO_COPY_OFF', name]));
   });
@@ -237,9 +233,9 @@ describe('preflight refuses what the engine shows', function () {
   it('replicas that differ where the metadata is lost: a warning, for nobody can make them equal any more', async () => {
     await replicated('lost');
     const name = `\`${ground.database}\`.\`lost\``;
-    await onBoth(`DETACH TABLE ${name} SYNC`);
+    await ground.onEach(`DETACH TABLE ${name} SYNC`);
     await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.from}/clickhouse/${ground.id}/lost`));
-    await onBoth(`ATTACH TABLE ${name}`);
+    await ground.onEach(`ATTACH TABLE ${name}`);
     const equal = await planned(ground, only('lost'));
     assert.deepEqual([words(equal.refusals), words(equal.warnings)], [[], ['METADATA_LOST lost']]);
     const [part] = await sql<{ path: string }>(secondUrl(), `SELECT path FROM system.parts WHERE active AND database = '${ground.database}' AND table = 'lost' ORDER BY name LIMIT 1`);
@@ -258,9 +254,9 @@ describe('preflight refuses what the engine shows', function () {
         const { refusals, warnings } = await planned(ground, (document) => {
           only(table)(document);
           change(document);
-          document.clickhouse.hosts[0] = { ...document.clickhouse.hosts[0], url: proxy.url };
+          hostAt(0, proxy.url)(document);
         });
-        return [...new Set([...refusals, ...warnings].map(({ code }) => code))].sort();
+        return codes([...refusals, ...warnings]);
       } finally {
         await proxy.close();
       }

@@ -1,8 +1,6 @@
 /** Replicas of one path that do not have the same: writers that do not stop, a replica with more, one with parts of its own, a host gone for good. */
 import assert from 'node:assert/strict';
 import { renameSync } from 'node:fs';
-import { createServer, request, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 
 import { Connections } from '../../src/activities/deps';
@@ -14,7 +12,7 @@ import { MigrationError } from '../../src/domain/failure';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { finish } from '../faults/support';
 import { ProxyHost } from '../support/proxy-host';
-import { Ground, pause, run, someTables, sql } from '../support/stack';
+import { Ground, hostAt, pause, run, someTables, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
 type Host = Ground['hosts'][number];
@@ -103,14 +101,15 @@ describe('replicas that do not have the same', function () {
       log('t0', 'long ago', 'now() - INTERVAL 1 HOUR'),
     );
     // In between, as a load balancer would be: its INSERT comes when the other replica is detached and this one is not yet.
-    const writer = await proxy(one.url, async (text) => {
+    const writer = await ProxyHost.before(one.url, async ({ text }) => {
       await saved(text);
-      if (!text.startsWith(`DETACH TABLE ${name('t0')}`) || written < 0) return;
+      if (!text.startsWith(`DETACH TABLE ${name('t0')}`) || written < 0) return undefined;
       for (let attached = true; attached; await pause(50)) {
         attached = (await sql(other.url, `SELECT 1 FROM system.tables WHERE database = '${ground.database}' AND name = 't0'`)).length > 0;
       }
       await run(one.url, insert('t0', 5, written * 5), log('t0', 'etl'), log('t1', 'of another table'), log('t0', 'reader', 'now()', 'Select'));
       written += 1;
+      return undefined;
     });
     /** At the moment that a statement takes a replica away, or puts its parts aside, its manifest is in the host's own table. */
     async function saved(text: string): Promise<void> {
@@ -129,7 +128,7 @@ describe('replicas that do not have the same', function () {
     }
     try {
       ground.worker();
-      const spec = ground.spec(({ clickhouse }) => ((clickhouse.hosts[0] ?? {})['url'] = writer.url));
+      const spec = ground.spec(hostAt(0, writer.url));
       const started = await ground.cli('start', spec, '--execute', '--watch', '--json');
       assert.equal(started.code, 1, started.stdout + started.stderr);
       const { failures } = await ground.status();
@@ -145,7 +144,7 @@ describe('replicas that do not have the same', function () {
       const durable = await sql<{ name: string }>(one.url, "SELECT name FROM system.tables WHERE database = '_ch_zk_migrate' AND create_table_query NOT LIKE '%fsync_after_insert = 1, fsync_part_directory = 1%'");
       assert.deepEqual(durable, []);
     } finally {
-      writer.server.close();
+      await writer.close();
       await run(one.url, 'DROP TABLE IF EXISTS system.query_log SYNC');
     }
   });
@@ -273,24 +272,3 @@ describe('replicas that do not have the same', function () {
     }
   });
 });
-
-/** An HTTP server before a host that lets `before` see each statement before the host does. */
-async function proxy(url: string, before: (text: string) => Promise<void>): Promise<{ url: string; server: Server }> {
-  const server = createServer((incoming, outgoing) => {
-    const chunks: Buffer[] = [];
-    incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
-    incoming.on('end', () => {
-      const body = Buffer.concat(chunks);
-      void before(body.toString()).then(() => {
-        const onwards = request(new URL(incoming.url ?? '/', url), { method: incoming.method, headers: incoming.headers }, (answer) => {
-          outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
-          answer.pipe(outgoing);
-        });
-        onwards.on('error', () => outgoing.destroy());
-        onwards.end(body);
-      }, () => outgoing.destroy());
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server };
-}

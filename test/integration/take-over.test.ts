@@ -9,7 +9,7 @@ import { restartHost, killPart, startPart } from '../../src/dev/stack';
 import { seedTables } from '../../src/dev/seed';
 import type { Plan } from '../../src/domain/plan';
 import { CHANGES, ReferenceRun } from '../support/reference-run';
-import { Ground, run, someTables, type SpecDocument, sql, userTables } from '../support/stack';
+import { Ground, inPlace, run, someTables, type SpecDocument, sql, userTables } from '../support/stack';
 import { wholeTree, withZooKeeper } from '../support/zookeeper';
 
 const ODD = "it's `odd` \"here\"";
@@ -38,10 +38,6 @@ describe('a run of the reference that was killed half way', function () {
       document.clickhouse.hosts = document.clickhouse.hosts.slice(0, 1);
       change(document);
     });
-  }
-
-  function inPlace(document: SpecDocument): void {
-    delete document.zookeeper['after'];
   }
 
   /** A plan, and proof that it only read. */

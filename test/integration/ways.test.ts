@@ -8,8 +8,9 @@ import { parse } from 'yaml';
 
 import { quoteTable } from '../../src/clickhouse/sql';
 import { reconfigureHost, restartHost } from '../../src/dev/stack';
+import { codes, words } from '../support/findings';
 import { CLI, Ground, run, type SpecDocument, someTables, sql } from '../support/stack';
-import { withZooKeeper } from '../support/zookeeper';
+import { nodesAt, withZooKeeper } from '../support/zookeeper';
 import { ZooKeeperServer } from '../zookeeper/zookeeper-server';
 
 interface Planned {
@@ -35,11 +36,6 @@ async function placeOf(url: string, table: string): Promise<{ name: string; path
     url, `SELECT zookeeper_name AS name, zookeeper_path AS path, replica_name AS replica FROM system.replicas WHERE table = '${table}'`,
   );
   return row;
-}
-
-/** Nodes below a full path, itself included; 0 where it is not. */
-async function nodesAt(ground: Ground, path: string): Promise<number> {
-  return withZooKeeper(ground.up, async (session) => ((await session.exists(path)) === undefined ? 0 : session.countTree(path)));
 }
 
 /** A command of the embedded stack as an argument vector for a spec. */
@@ -161,7 +157,7 @@ describe('to another root and to another ensemble, with the old metadata kept', 
 
   it('abort before the first RESTORE returns the hosts; the same migration then ends, and deletes what is old when all is proved', async () => {
     const before = await ground.oracle();
-    const kept = await nodesAt(ground, `${ground.from}/clickhouse/tables`);
+    const kept = await nodesAt(ground.up, `${ground.from}/clickhouse/tables`);
     const gated = spec(on(ground.from), on(ground.root), (document) => (document['pauseBefore'] = ['restore']));
     const plan = await ground.json<Planned & { hosts: { abort?: string }[] }>('plan', gated);
     assert.deepEqual(plan.refusals, []);
@@ -171,7 +167,7 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     }
     assert.equal((await ground.cli('start', gated, '--execute', '--watch')).code, 4);
     assert.deepEqual(await restartedOn(), [ground.root, ground.root]);
-    assert.ok((await nodesAt(ground, `${ground.from}/clickhouse/tables`)) >= kept - 2 * TABLES.length, 'the old metadata was touched');
+    assert.ok((await nodesAt(ground.up, `${ground.from}/clickhouse/tables`)) >= kept - 2 * TABLES.length, 'the old metadata was touched');
 
     const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
     assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
@@ -191,8 +187,8 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     assert.deepEqual(await faulty(ground), []);
     for (const table of TABLES) {
       const path: string = (await placeOf(first.url, table))?.path ?? '';
-      assert.equal(await nodesAt(ground, ground.from + path), 0, `${table}: its old nodes are there`);
-      assert.ok((await nodesAt(ground, ground.root + path)) > 0);
+      assert.equal(await nodesAt(ground.up, ground.from + path), 0, `${table}: its old nodes are there`);
+      assert.ok((await nodesAt(ground.up, ground.root + path)) > 0);
     }
     const mirrored = parse(readFileSync(ground.statusFile, 'utf8')) as Record<string, unknown>[];
     assert.deepEqual([...new Set(mirrored.map((entry) => `${String(entry['status'])} ${String(entry['old_metadata'])}`))], ['RESTORED deleted']);
@@ -202,7 +198,7 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     const before = await ground.oracle();
     const third: Place = { connect: other.connect, root: `${ground.root}-third` };
     const next: Place = { ...third, root: `${ground.root}-next` };
-    const old = await nodesAt(ground, `${ground.root}/clickhouse/tables`);
+    const old = await nodesAt(ground.up, `${ground.root}/clickhouse/tables`);
     const file = spec(on(ground.root), third, (document) => {
       document.id = `${ground.id}-never`;
       document.zookeeper['clean'] = 'never';
@@ -220,18 +216,18 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     assert.deepEqual(await restartedOn(), [third.root, third.root]);
     assert.deepEqual(await faulty(ground), []);
     assert.deepEqual(await ground.oracle(), before);
-    assert.ok((await nodesAt(ground, `${ground.root}/clickhouse/tables`)) >= old - 2 * TABLES.length);
+    assert.ok((await nodesAt(ground.up, `${ground.root}/clickhouse/tables`)) >= old - 2 * TABLES.length);
 
-    const codes = async (change: (document: SpecDocument) => void): Promise<string[]> => {
+    const refusedWith = async (change: (document: SpecDocument) => void): Promise<string[]> => {
       const file = spec(third, next, (document) => {
         document.id = `${ground.id}-next`;
         change(document);
       });
       const { refusals } = await ground.json<Planned>('plan', file);
-      return [...new Set(refusals.map(({ code, table }) => `${code} ${table ?? ''}`))].sort();
+      return words(refusals);
     };
-    assert.deepEqual(await codes((document) => (document.tables['exclude'] = ['*.t1'])), ['STRANDED t1']);
-    const canary = await codes((document) => {
+    assert.deepEqual(await refusedWith((document) => (document.tables['exclude'] = ['*.t1'])), ['STRANDED t1']);
+    const canary = await refusedWith((document) => {
       document.zookeeper = { ...third };
       delete document.clickhouse.restart['reconfigureBack'];
       document.clickhouse.hosts = document.clickhouse.hosts.map((host, index) => (index === 0 ? { ...host, zookeeper: { after: { root: next.root } } } : host));
@@ -313,7 +309,7 @@ describe('hosts and tables that differ, in one spec', function () {
     for (const { url } of ground.hosts) {
       assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly OR active_replicas != total_replicas OR queue_size > 0'), []);
     }
-    const at = async (path: string): Promise<boolean> => (await nodesAt(ground, path)) > 0;
+    const at = async (path: string): Promise<boolean> => (await nodesAt(ground.up, path)) > 0;
     assert.deepEqual(await Promise.all([ground.from + odd, elsewhere + odd].map(at)), [false, false]);
     assert.deepEqual(await Promise.all([ground.root + odd, `${ground.root}-b${odd}`, `${auxiliary}/clickhouse/${ground.id}/alone`].map(at)), [true, true, true]);
     assert.deepEqual(/INVARIANT|UNKNOWN/u.exec(done.stderr), null);
@@ -357,9 +353,9 @@ describe('to another path in the same ensemble, in SQL alone', function () {
 
   it("is refused where the server's default is another; abort goes back before the first conversion, forward after it; one cut short goes on", async () => {
     const asked = `/moved ${ground.id}/{shard}/{uuid}`;
-    const codes = async (path: string): Promise<string[]> => {
+    const refusedWith = async (path: string): Promise<string[]> => {
       const { refusals } = await ground.json<Planned>('plan', spec(path, 'after-verify', []));
-      return [...new Set(refusals.map(({ code }) => code))].sort();
+      return codes(refusals);
     };
     const differs = await ground.json<Planned>('plan', spec(asked, 'after-verify', []));
     assert.equal(differs.refusals.length, 2 * 6);
@@ -367,10 +363,10 @@ describe('to another path in the same ensemble, in SQL alone', function () {
       assert.equal(code, 'PATH_DIFFERS');
       assert.match(message, /its path would become \/clickhouse\/tables\/1\/.*default_replica_path.*\/moved .* is asked for/u);
     }
-    assert.deepEqual(await codes(DEFAULT), ['PATH_DIFFERS']);
+    assert.deepEqual(await refusedWith(DEFAULT), ['PATH_DIFFERS']);
     // The tables of a host would all come to one path, and the replicas of a table to two.
     await defaultPath(`/moved ${ground.id}/{replica}`);
-    assert.deepEqual(await codes(`/moved ${ground.id}/{replica}`), ['PATH_SPLIT', 'PATH_TAKEN']);
+    assert.deepEqual(await refusedWith(`/moved ${ground.id}/{replica}`), ['PATH_SPLIT', 'PATH_TAKEN']);
 
     await defaultPath(asked);
     const before = await ground.oracle();
@@ -395,7 +391,7 @@ describe('to another path in the same ensemble, in SQL alone', function () {
       for (const { url } of ground.hosts) assert.equal((await placeOf(url, table.replaceAll("'", "\\'")))?.path, to);
     }
     assert.deepEqual([await faulty(ground), await ground.oracle()], [[], before]);
-    for (const path of new Set(old)) assert.equal(await nodesAt(ground, ground.from + path), 0, path);
+    for (const path of new Set(old)) assert.equal(await nodesAt(ground.up, ground.from + path), 0, path);
 
     // And back again, with a conversion that somebody else, or a worker that died, has left half done.
     await defaultPath(DEFAULT);

@@ -17,7 +17,12 @@ export async function planned(ground: Ground, change: (document: SpecDocument) =
   return found;
 }
 
+/** The codes of findings, each once, in order. */
+export function codes(found: readonly Pick<Finding, 'code'>[]): string[] {
+  return [...new Set(found.map(({ code }) => code))].sort();
+}
+
 /** `code table` of each finding, once, in order. */
-export function words(found: readonly Finding[]): string[] {
+export function words(found: readonly Pick<Finding, 'code' | 'table'>[]): string[] {
   return [...new Set(found.map(({ code, table }) => (table === undefined ? code : `${code} ${table}`)))].sort();
 }

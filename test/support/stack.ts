@@ -11,8 +11,10 @@ import { stringify } from 'yaml';
 
 import { connectTemporal, describeMigration } from '../../src/client';
 import { quoteIdentifier, quoteTable } from '../../src/clickhouse/sql';
+import { silent } from '../../src/dev/progress';
 import { type SeedOptions, type SeedTable, seedTables } from '../../src/dev/seed';
 import { restartHost, type StackDescription, stackDown, stackStatus, stackUp } from '../../src/dev/stack';
+import { temporalBinary } from '../../src/dev/temporal-binary';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { statusDocument } from '../../src/report/status-document';
 
@@ -35,7 +37,7 @@ function runDirectory(): string {
 /** The process's stack: two shards of two replicas, with a disk `object_storage` beside the local one. */
 export async function stack(): Promise<StackDescription> {
   const dir = join(runDirectory(), `${STACK}${process.pid}`);
-  made ??= stackUp({ dir, hosts: 4, replicas: 2, zkRoot: '/start', zeroCopy: true });
+  made ??= stackUp({ dir, hosts: 4, replicas: 2, zkRoot: '/start', zeroCopy: true, remember: false });
   await made;
   return stackStatus(dir);
 }
@@ -100,7 +102,7 @@ export class Ground {
   /** The two hosts of the shard, on one root with nothing replicated left on them from other tests. */
   static async on(word: string, shards: readonly number[] = [1]): Promise<Ground> {
     let up = await stack();
-    if (!up.running) up = await stackUp({ dir: up.dir });
+    if (!up.running) up = await stackUp({ dir: up.dir, remember: false });
     const hosts = up.hosts.filter(({ shard }) => shards.includes(shard));
     const [first] = hosts;
     if (first === undefined) throw new Error('no such shard');
@@ -214,14 +216,25 @@ export class Ground {
   async end(): Promise<void> {
     for (const child of this.processes) child.kill('SIGKILL');
     await Promise.allSettled(this.processes);
-    const up = await stackUp({ dir: this.up.dir });
+    const up = await stackUp({ dir: this.up.dir, remember: false });
     for (const host of up.hosts.filter(({ name }) => this.hosts.some((mine) => mine.name === name))) await dropAll(host.url);
   }
 
+  /** Temporal's own command line. */
+  async temporal(...args: string[]): Promise<string> {
+    const { stdout } = await execa(await temporalBinary(silent), [...args, '--address', this.up.temporal.address], { stdin: 'ignore' });
+    return stdout;
+  }
+
+  /** The same statements on every host of the ground. */
+  async onEach(...statements: string[]): Promise<void> {
+    for (const { url } of this.hosts) await run(url, ...statements);
+  }
+
   /** Every table's rows and an order-free checksum of its data, by plain queries: what the program says plays no part. */
-  async oracle(): Promise<Record<string, string>> {
+  async oracle(hosts = this.hosts): Promise<Record<string, string>> {
     const seen: Record<string, string> = {};
-    for (const host of this.hosts) {
+    for (const host of hosts) {
       for (const { database, table } of await userTables(host.url)) {
         const [row] = await sql<{ n: string; h: string }>(
           host.url,
@@ -266,6 +279,18 @@ export interface SpecDocument {
   tables: Record<string, unknown>;
   statusFile: string;
   [key: string]: unknown;
+}
+
+/** Changes a spec: nothing moves. */
+export function inPlace(document: SpecDocument): void {
+  delete document.zookeeper['after'];
+}
+
+/** Changes a spec: one of its hosts answers elsewhere. */
+export function hostAt(index: number, url: string): (document: SpecDocument) => void {
+  return (document) => {
+    document.clickhouse.hosts[index] = { ...document.clickhouse.hosts[index], url };
+  };
 }
 
 export type StatusDocument = Pick<MigrationSummary, 'id' | 'phase' | 'outcome' | 'waitingFor' | 'counts' | 'failures' | 'phases'> & {

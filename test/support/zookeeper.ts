@@ -11,6 +11,11 @@ export async function withZooKeeper<T>(up: StackDescription, work: (session: Zoo
   }
 }
 
+/** Nodes below a full path, itself included; 0 where it is not. */
+export async function nodesAt(up: StackDescription, path: string): Promise<number> {
+  return withZooKeeper(up, async (session) => ((await session.exists(path)) === undefined ? 0 : session.countTree(path)));
+}
+
 /**
  * The complete tree, a line a node: its path, who changed it last (mzxid), how often its children changed and how many there are. ZooKeeper's
  * own `/zookeeper` is left out.
