@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 
 import { seedTables } from '../../src/dev/seed';
+import { restartHost } from '../../src/dev/stack';
 import type { Plan } from '../../src/domain/plan';
 import type { Finding } from '../../src/domain/summary';
 import { CHANGES, ReferenceRun } from '../support/reference-run';
@@ -126,5 +127,46 @@ describe('a half-finished run of the reference', function () {
     assert.deepEqual(await ground.oracle(), before);
     await assertBlobsAndLocks(ground, ground.from, files);
     for (const { url } of ground.hosts) assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly OR active_replicas != 2 OR queue_size > 0'), []);
+  });
+
+  it('whose locks cannot be told apart, or whose RESTORE met locks at the new root, is refused; in place there, each comes back', async () => {
+    ground = await Ground.on('zc_unsure');
+    await seedTables([ground.firstHost], ['unsure', 'broke there'].map((name) => onBlobs(ground.database, name, 2)));
+    reference = new ReferenceRun(ground);
+    await reference.list();
+    const [before, unsure, brokeThere, strange] = [await ground.oracle(), await idOf(ground, 'unsure'), await idOf(ground, 'broke there'), [randomUUID(), randomUUID()]];
+    await withZooKeeper(ground.up, async (session) => {
+      for (const { top, part, blob, replica } of await locksUnder(session, ground.from)) {
+        const places = top === unsure ? strange.map((id) => `${ground.from}${LOCK_ROOT}/${id}`) : top === brokeThere ? [`${ground.root}${LOCK_ROOT}/${top}`] : [];
+        for (const place of places) await session.ensurePath(`${place}/${part}/${blob}/${replica}`);
+      }
+      await session.deleteTree(`${ground.from}${LOCK_ROOT}/${unsure}`);
+    });
+    await reference.clean('unsure');
+    await reference.attach('unsure');
+    const oneHost = (change: (document: SpecDocument) => void): string =>
+      ground.spec((document) => {
+        document.clickhouse.hosts = document.clickhouse.hosts.slice(0, 1);
+        change(document);
+      });
+    const untold = await ground.json<Plan>('plan', oneHost(inPlace));
+    assert.deepEqual(untold.refusals.map(({ code, table }) => [code, table]), [['ZERO_COPY_ID', 'unsure']]);
+
+    await reference.clean('broke there');
+    await restartHost(ground.up.dir, ground.firstHost.name, { zkRoot: ground.root });
+    await assert.rejects(reference.restore('broke there'), /Creating shared lock/u);
+    const moved = await ground.json<Plan>('plan', oneHost(() => undefined), '--take-over', reference.file());
+    assert.deepEqual(moved.refusals.filter(({ code }) => code === 'TAKE_OVER_ZERO_COPY').map(({ table }) => table), ['broke there']);
+
+    const there = oneHost((document) => {
+      inPlace(document);
+      document.zookeeper['root'] = ground.root;
+    });
+    const done = await ground.cli('start', there, '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+    await withZooKeeper(ground.up, async (session) => {
+      for (const id of strange) await session.deleteTree(`${ground.from}${LOCK_ROOT}/${id}`);
+    });
   });
 });
