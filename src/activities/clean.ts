@@ -6,6 +6,7 @@ import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, ensembleOf, report } from './deps';
 import { updateOf } from './detach';
+import { stillHeld } from './hold';
 import { lookAtReplica } from './look';
 import { refuseTree } from './path-guard';
 import { alike } from './zero-copy-facts';
@@ -97,6 +98,7 @@ async function barrier(
   members: readonly Member[],
   zookeeper: ZooKeeperSession,
 ): Promise<void> {
+  await Promise.all(members.map(({ replica, target }) => stillHeld(connections.host(target), input.migration, replica)));
   if (input.keep !== 'delete-old') {
     await Promise.all(members.map((member) => seenDetached(connections, member)));
     await sharersAway(connections, input);

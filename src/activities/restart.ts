@@ -6,6 +6,7 @@ import { addEvent, readEvents } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import type { EnsembleSpec, RestartSpec } from '../domain/spec';
 import { type Connections, report, sleep } from './deps';
+import { stillHeldHost } from './hold';
 import { dropStaleProbes, probeRoot } from './root-probe';
 import type { LocateOutcome, RestartInput, RestartOutcome } from './types';
 
@@ -46,6 +47,7 @@ async function bootBeforeRestart(connections: Connections, host: ClickHouseHost,
   if (!(await answers(host))) return Number.NEGATIVE_INFINITY;
   const now = await currentRoot(connections, host, input);
   if (now !== undefined && sameEnsemble(now, input.after)) return 'moved';
+  await stillHeldHost(host, input.migration);
   const boot = await bootInstant(host);
   const asked = await restartAsked(host, input);
   if (asked !== undefined) return asked;

@@ -8,6 +8,7 @@ import { type Connections, ensembleOf, report, sleep, stopIfCancelled } from './
 import { startBackground, stopBackground } from './background';
 import { updateOf } from './detach';
 import { ensureAttached, reattach } from './attach';
+import { stillHeld } from './hold';
 import { collisionsInDetached, repairParts, wherePartsLie } from './repair';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, waitWhileRunning } from './look';
 import { proveByRows, proveAgainstFirst } from './proof';
@@ -64,6 +65,7 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   const host = connections.host(input.host);
   let note = await readNote(host, migration, replica);
   if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
+  if (note.status !== 'RESTORED') await stillHeld(host, migration, replica);
   let state = await ensureAttached(connections, input);
   const begun = note.step !== 'baseline';
   if (begun) {

@@ -7,6 +7,7 @@ import { startBackground } from './background';
 import { type Connections, ensembleOf, report, sleep } from './deps';
 import { updateOf } from './detach';
 import { targetOf } from './elect';
+import { stillHeld } from './hold';
 import { lookAtReplica } from './look';
 import type { AttachInput, CleanInput, ReplicaOutcome } from './types';
 
@@ -25,6 +26,7 @@ export async function reattachReplica(connections: Connections, input: AttachInp
     await ensureAttached(connections, input);
     return { updates: [updateOf(replica, note)] };
   }
+  await stillHeld(host, migration, replica);
   // With its old nodes kept, a replica that has only its baseline at the new place is active again at the old one.
   const kept = note.oldMetadata === 'kept' && (note.step === 'cleaned' || note.step === 'baseline');
   if (note.step === 'restoring' || note.step === 'repairing' || (note.step === 'baseline' && !kept)) {

@@ -206,6 +206,8 @@ export interface FinishInput {
   readonly release: 'completed' | 'aborted' | 'no';
   /** Globs on `database.table` that somebody chose to leave out: counted as SKIPPED. */
   readonly skip: readonly string[];
+  /** What the migration was begun with on these hosts; absent in the histories of before it was asked for. */
+  readonly replicas?: number;
 }
 
 export interface FinishOutcome {

@@ -437,6 +437,7 @@ class Migration {
             hosts: this.state.reachable.hosts.map((host) => hostTarget(host, 'after')),
             release: aborted ? 'aborted' : 'completed',
             skip: this.state.skip,
+            replicas: this.state.reachable.hosts.reduce((sum, { name }) => sum + (this.state.perHost[name] ?? 0), 0),
           },
         ],
       );
