@@ -136,9 +136,11 @@ function inOrder(spec: MigrationSpec, findings: readonly Finding[]): Finding[] {
 }
 
 /** The preflight of a run: the same as the plan, in numbers. */
-export async function preflight(connections: Connections, { spec, page }: PreflightInput): Promise<PreflightOutcome> {
+export async function preflight(connections: Connections, { spec, page, goesOn }: PreflightInput): Promise<PreflightOutcome> {
   // A dry run is a plan: it asks for pages.
   const plan = await (page === undefined ? inspect(connections, spec, spec.preflight.waitMs) : inspect(connections, spec));
+  const silent = plan.refusals.find(({ code }) => code === 'HOST_UNREACHABLE');
+  if (goesOn === true && !plan.known && silent !== undefined) throw new MigrationError('HOST_UNREACHABLE', silent.message);
   const tables = plan.hosts.flatMap((host) => host.tables);
   const sum = (of: (table: PlannedTable) => number): number => tables.reduce((total, table) => total + of(table), 0);
   return {

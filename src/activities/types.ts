@@ -45,6 +45,8 @@ export interface PreflightInput {
   readonly spec: MigrationSpec;
   /** A dry run wants the plan too, in pieces that fit into a payload: so many tables from this one on. */
   readonly page?: { readonly offset: number; readonly limit: number };
+  /** A closed run may have left tables detached: a host that does not answer is waited for, its refusal would say that nothing was begun. */
+  readonly goesOn?: boolean;
 }
 
 export interface PreflightOutcome {
@@ -127,6 +129,8 @@ export interface RestartInput {
   readonly after: EnsembleSpec;
   readonly restart: RestartSpec;
   readonly zookeeper: ZooKeeperTarget;
+  /** Every variable that the spec names for a secret: commands get none of them. */
+  readonly secretEnvs?: readonly string[];
 }
 
 export interface RestartOutcome {

@@ -1,5 +1,5 @@
 import type { HostTarget, RestartInput, ZooKeeperTarget } from '../activities/types';
-import type { HostSpec, MigrationSpec } from '../domain/spec';
+import { type HostSpec, type MigrationSpec, secretVariables } from '../domain/spec';
 
 /** How the worker reaches a host, with its metadata where it is expected: before the restart phase, or after it. */
 export function hostTarget(host: HostSpec, where: 'before' | 'after'): HostTarget {
@@ -24,6 +24,7 @@ export function restartInput(spec: MigrationSpec, host: HostSpec): RestartInput 
     after: host.after,
     restart: host.restart,
     zookeeper: zookeeperTarget(spec),
+    secretEnvs: secretVariables(spec),
   };
 }
 
@@ -36,6 +37,7 @@ export function returnInput(spec: MigrationSpec, host: HostSpec): RestartInput {
     after: host.zookeeper,
     restart: { strategy, timeoutMs, ...(reconfigureBack === undefined ? {} : { reconfigure: reconfigureBack }) },
     zookeeper: zookeeperTarget(spec),
+    secretEnvs: secretVariables(spec),
   };
 }
 
