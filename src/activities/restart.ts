@@ -153,8 +153,8 @@ async function runCommand(connections: Connections, input: RestartInput, what: s
   });
   if (!result.failed) return;
   // A command that could not be run at all has said nothing.
-  const { all = '' } = result;
-  const output = redact(all).trim().slice(-COMMAND_OUTPUT_SHOWN);
+  const said: readonly (string | undefined)[] = [result.all];
+  const output = redact(said.join('')).trim().slice(-COMMAND_OUTPUT_SHOWN);
   const how = result.timedOut ? `did not end in ${timeoutMs} ms` : redact(result.shortMessage ?? `ended with ${String(result.exitCode)}`);
   throw new MigrationError('RESTART_FAILED', `${input.host.name}: the ${what} command failed: ${how}${output === '' ? '' : `\n${output}`}`);
 }
