@@ -8,6 +8,7 @@ import { convertPath } from './convert-path';
 import { stopBackground } from './background';
 import { type Connections, ensembleOf, report, stopIfCancelled } from './deps';
 import { updateOf } from './detach';
+import { stillHeld } from './hold';
 import { compareParts, lookAtReplica, sameTable, type ReplicaState } from './look';
 import { proveByRows } from './proof';
 import { send, statementId } from './statement';
@@ -31,7 +32,10 @@ export async function attachReplica(connections: Connections, given: AttachInput
   }
   // It may be a plain table at this moment: its restore begins with the end of its repair.
   if (note.step === 'repairing') return { updates: [updateOf(replica, note)] };
-  if (given.replica.after !== undefined && !PAST_BASELINE.has(note.step)) note = await convertPath(connections, given, given.replica.after, note);
+  if (given.replica.after !== undefined && !PAST_BASELINE.has(note.step)) {
+    await stillHeld(host, migration, replica);
+    note = await convertPath(connections, given, given.replica.after, note);
+  }
   const state = await ensureAttached(connections, input);
   if (PAST_BASELINE.has(note.step)) return { updates: [updateOf(replica, note)] };
   await seenReadonly(connections, input, state);
@@ -67,8 +71,9 @@ export async function ensureAttached(connections: Connections, input: AttachInpu
   const before = await lookAtReplica(host, replica);
   sameTable(replica, before);
   if (before.attached) return before;
-  const sent = await connections.slots.run(`attach ${input.host.name}`, input.limit, () => {
+  const sent = await connections.slots.run(`attach ${input.host.name}`, input.limit, async () => {
     stopIfCancelled();
+    await stillHeld(host, migration, replica);
     report({ doing: 'ATTACH' });
     return send(host, statements.attach(replica), {
       queryId: statementId(migration, replica, 'attach'),

@@ -1,4 +1,4 @@
-import { latestNotesSql, STORE_DATABASE } from '../clickhouse/store';
+import { latestNotesSql, SEALED_ROWS, STORE_DATABASE } from '../clickhouse/store';
 import { hostsThatReturn, type ReturningHost } from '../domain/way-back';
 import { type Connections, report } from './deps';
 import { locateHost } from './restart';
@@ -17,7 +17,7 @@ export async function chooseReturn(connections: Connections, input: ChooseReturn
 async function returningHost(connections: Connections, input: RestartInput): Promise<ReturningHost> {
   const rows = await connections.host(input.host).select<{ key: string; begun: number }>(
     `SELECT i.sort_key AS key, s.status = 'RESTORED' OR s.step IN {begun:Array(String)} AS begun FROM
-       (SELECT sort_key, database, table FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String}) AS i
+       (SELECT sort_key, database, table FROM ${STORE_DATABASE}.inventory WHERE ${SEALED_ROWS}) AS i
      LEFT JOIN (${latestNotesSql('')}) AS s USING (database, table)`,
     { params: { migration: input.migration, begun: BEGUN }, doing: 'reading which tables were restored', timeoutMs: 120_000 },
   );

@@ -6,6 +6,7 @@ import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, ensembleOf, fence, fenced, report } from './deps';
 import { updateOf } from './detach';
+import { stillHeld } from './hold';
 import { lookAtReplica } from './look';
 import { refuseTree } from './path-guard';
 import { withWriters } from './writers';
@@ -108,6 +109,7 @@ async function barrier(
   members: readonly Member[],
   zookeeper: ZooKeeperSession,
 ): Promise<void> {
+  await Promise.all(members.map(({ replica, target }) => stillHeld(connections.host(target), input.migration, replica)));
   if (input.keep !== 'delete-old') {
     await Promise.all(members.map((member) => seenDetached(connections, member)));
     await sharersAway(connections, input);

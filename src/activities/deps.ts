@@ -2,7 +2,7 @@ import { heartbeat as temporalHeartbeat, Context } from '@temporalio/activity';
 
 import { ClickHouseHost } from '../clickhouse/host';
 import { NoteWriter } from '../clickhouse/store';
-import { resolveSecret } from '../config/secrets';
+import { resolveSecret, withoutSecrets, withoutVariables } from '../config/secrets';
 import type { EnsembleSpec } from '../domain/spec';
 import { MigrationError } from '../domain/failure';
 import type { ZooKeeperSession } from '../zookeeper/session';
@@ -10,6 +10,9 @@ import { createZooKeeperPool, type ZooKeeperPool } from '../zookeeper/pool';
 import type { HostTarget, ZooKeeperTarget } from './types';
 import { Pulse } from './fence';
 import { Slots } from './slots';
+
+/** Secrets that the worker itself is given, for Temporal. */
+const WORKERS_OWN = ['TEMPORAL_API_KEY', 'TEMPORAL_TLS_CLIENT_KEY_DATA', 'TEMPORAL_CODEC_AUTH'];
 
 /** What the activities work with: connections to hosts and ensembles, made once a process and closed by whoever made them. */
 export class Connections {
@@ -40,6 +43,12 @@ export class Connections {
         { cause: error },
       );
     }
+  }
+
+  /** What commands of the spec see: the worker's environment without the named variables, and no secret of theirs in what is told of the output. */
+  forCommand(secretEnvs: readonly string[]): { readonly env: NodeJS.ProcessEnv; readonly redact: (text: string) => string } {
+    const variables = [...secretEnvs, ...WORKERS_OWN];
+    return { env: withoutVariables(this.env, variables), redact: (text) => withoutSecrets(text, this.env, variables) };
   }
 
   async close(): Promise<void> {

@@ -6,6 +6,7 @@ import { type InventoryReplica, type MovedReplica, replicaLabel, settled } from 
 import { hasReached } from '../domain/status';
 import { startBackground, stopBackground } from './background';
 import { type Connections, report, stopIfCancelled } from './deps';
+import { stillHeld } from './hold';
 import { lookAtReplica, sameTable, waitWhileRunning } from './look';
 import { send, statementId } from './statement';
 import { readFacts } from './zero-copy-facts';
@@ -48,6 +49,7 @@ export async function detachReplica(connections: Connections, input: DetachInput
   if (state.attached) {
     await connections.slots.run(`detach ${input.host.name}`, input.limit, async () => {
       stopIfCancelled();
+      await stillHeld(host, migration, replica);
       note = await saveAndDetach(connections, input, note);
     });
     state = await lookAtReplica(host, replica);

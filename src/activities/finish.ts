@@ -1,4 +1,4 @@
-import { addEvent, latestNotesSql, noteOfRow, type ReplicaNote, STORE_DATABASE } from '../clickhouse/store';
+import { addEvent, latestNotesSql, noteOfRow, type ReplicaNote, SEALED_ROWS, STORE_DATABASE } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
 import { type Connections, report } from './deps';
@@ -15,6 +15,12 @@ const LEFTOVER_NAMES_SHOWN = 10;
 export async function finishMigration(connections: Connections, input: FinishInput): Promise<FinishOutcome> {
   report({ doing: 'counting what was proved' });
   const { counts, replicas } = await tallyTargets(connections, input.migration, input.hosts, input.skip);
+  if (input.replicas !== undefined && replicas !== input.replicas) {
+    throw new MigrationError(
+      'INVARIANT',
+      `the hosts' own tables have an inventory of ${replicas} replicas, and the migration was begun with ${input.replicas}: it lets go of nothing`,
+    );
+  }
   if (input.release === 'completed' && counts.RESTORED + counts.SKIPPED !== replicas) {
     throw new MigrationError(
       'INVARIANT',
@@ -71,7 +77,7 @@ async function leftoversOf(connections: Connections, migration: string, target: 
   const rows = await connections.host(target).select<{ database: string; table: string; n: string; names: string[]; on_blobs: number }>(
     `SELECT database, table, count() AS n, arraySlice(arraySort(groupArray(name)), 1, ${LEFTOVER_NAMES_SHOWN}) AS names,
        max(disk IN (SELECT name FROM system.disks WHERE lower(type) NOT IN ('local', 'memory'))) AS on_blobs FROM system.detached_parts
-     WHERE (database, table) IN (SELECT database, table FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String})
+     WHERE (database, table) IN (SELECT database, table FROM ${STORE_DATABASE}.inventory WHERE ${SEALED_ROWS})
      GROUP BY database, table ORDER BY database, table`,
     { params: { migration }, doing: 'looking what lies in detached/', timeoutMs: 300_000 },
   );

@@ -1,17 +1,20 @@
+import { randomUUID } from 'node:crypto';
+
 import type { ClickHouseHost } from '../clickhouse/host';
 import {
-  addEvent,
+  addEventUnlessTurned,
   addNewColumns,
   createStore,
-  hasStore,
   latestNotesSql,
   noteOfRow,
-  readEvents,
+  removeNotes,
+  SEALED_ROWS,
   STORE_DATABASE,
   writeInventory,
 } from '../clickhouse/store';
 import { createTableFilter } from '../config/table-filter';
 import { MigrationError } from '../domain/failure';
+import type { Hold } from '../domain/hold';
 import {
   type InventoryPage,
   type InventoryReplica,
@@ -22,7 +25,8 @@ import {
 } from '../domain/inventory';
 import type { HostSpec, MigrationSpec } from '../domain/spec';
 import { NO_COUNTS, type StatusCounts } from '../domain/status';
-import { type Connections, ensembleOf, report } from './deps';
+import { type Connections, ensembleOf, report, stopIfCancelled } from './deps';
+import { heldBy, heldByOthers, readHold } from './hold';
 import { listReplicas } from './inspect';
 import { withNewPaths } from './path-move';
 import { hostTarget } from '../workflows/targets';
@@ -35,12 +39,7 @@ function fingerprint(spec: MigrationSpec, host: HostSpec): string {
 
 /** Whether a host's own tables know the migration: its inventory is sealed there, and not let go of. */
 export async function knowsMigration(host: ClickHouseHost, migration: string): Promise<boolean> {
-  if (!(await hasStore(host))) return false;
-  const events = await readEvents(host, migration);
-  const sealed = events.findLastIndex(({ kind }) => kind === 'sealed');
-  // After an abort its tables went on living: what was noted of them before stands no more, and nothing is held.
-  const aborted = events.findLastIndex(({ kind, data }) => kind === 'released' && data['why'] === 'aborted');
-  return sealed > aborted;
+  return (await readHold(host, migration)).sealed;
 }
 
 /** The same for a host of a spec. */
@@ -48,48 +47,55 @@ export async function knownHere(connections: Connections, spec: MigrationSpec, h
   return knowsMigration(connections.host(hostTarget(host, 'before')), spec.id);
 }
 
-/** Replicas of a host that another migration, not ended, holds: `[migration, database, table]`. */
-export async function heldByOthers(host: ClickHouseHost, migration: string): Promise<{ migration: string; database: string; table: string }[]> {
-  if (!(await hasStore(host))) return [];
-  return host.select(
-    `SELECT DISTINCT i.migration AS migration, i.database AS database, i.table AS table FROM ${STORE_DATABASE}.inventory AS i
-     WHERE i.migration != {migration:String} AND i.migration IN (SELECT migration FROM ${STORE_DATABASE}.events
-       GROUP BY migration HAVING countIf(kind = 'claimed') > 0 AND argMax(kind, at) != 'released')`,
-    { params: { migration }, doing: 'looking for other migrations' },
-  );
+/** A host at a freeze. */
+interface FreezingHost {
+  readonly spec: HostSpec;
+  readonly server: ClickHouseHost;
+  /** As it was when this try began: another one may seal, or let go, at any moment. */
+  readonly hold: Hold;
+  /** What this try's rows of the inventory are known by. */
+  readonly take: string;
 }
 
 /**
  * Freezes the inventory: each host keeps its own replicas in its own table. A host that has it already keeps what it has, whatever the
  * server lists now (its tables may be detached). Claims come first and are looked at again after they were written, so that of two
- * migrations that come at once at most one goes on (invariant 11).
+ * migrations that come at once at most one goes on (invariant 11). A try that was given up and goes on all the same changes nothing of what
+ * another one sealed: its rows have a take of their own, which is never read.
  */
 export async function freezeInventory(connections: Connections, { spec }: PreflightInput): Promise<FreezeOutcome> {
-  const known = await Promise.all(spec.hosts.map((host) => knowsMigration(connections.host(hostTarget(host, 'before')), spec.id)));
-  const resumed = known.some(Boolean);
-  const fresh = spec.hosts.filter((_, index) => known[index] !== true);
   report({ doing: 'freezing the inventory', total: spec.hosts.length });
-  await Promise.all(spec.hosts.filter((_, index) => known[index] === true).map((host) => checkFingerprint(connections, spec, host)));
-  if (resumed) await Promise.all(fresh.map((host) => refuseAdded(connections, spec, host)));
-  await Promise.all(fresh.map((host) => claim(connections, spec, host)));
+  const hosts = await Promise.all(spec.hosts.map((host) => freezingHost(connections, spec, host)));
+  const known = hosts.filter(({ hold }) => hold.sealed);
+  const fresh = hosts.filter(({ hold }) => !hold.sealed);
+  // What a completed migration let go of may be another's by now: it is claimed again.
+  const claimed = hosts.filter(({ hold }) => !hold.sealed || !hold.held);
+  for (const host of known) checkFingerprint(spec, host);
+  if (known.length > 0) for (const host of fresh) refuseAdded(spec, host);
+  await Promise.all(known.map(({ server }) => createStore(server)));
+  await Promise.all(fresh.map((host) => writeTake(spec, host)));
+  stopIfCancelled();
+  await Promise.all(claimed.map(({ server, hold, take }) => addEventUnlessTurned(server, spec.id, hold.turns, 'claimed', { take })));
   try {
-    await Promise.all(fresh.map((host) => yieldToOthers(connections, spec, host)));
+    await Promise.all(claimed.map((host) => yieldToOthers(spec, host)));
   } catch (error) {
     // Nothing is held by a migration that does not begin, on no host.
-    await Promise.all(fresh.map((host) => addEvent(connections.host(hostTarget(host, 'before')), spec.id, 'released', { why: 'held by another' })));
+    await Promise.all(claimed.map(({ server, hold }) => addEventUnlessTurned(server, spec.id, hold.turns, 'released', { why: 'held by another' })));
     throw error;
   }
-  for (const host of fresh) {
-    const target = connections.host(hostTarget(host, 'before'));
-    await addEvent(target, spec.id, 'sealed', { fingerprint: fingerprint(spec, host) });
-  }
-  return { ...(await tally(connections, spec)), resumed };
+  stopIfCancelled();
+  for (const host of fresh) await seal(spec, host);
+  return { ...(await tally(connections, spec)), resumed: known.length > 0 };
 }
 
-async function checkFingerprint(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
-  const events = await readEvents(connections.host(hostTarget(host, 'before')), spec.id);
-  const sealed = events.find(({ kind }) => kind === 'sealed')?.data['fingerprint'];
-  if (sealed === fingerprint(spec, host)) return;
+async function freezingHost(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<FreezingHost> {
+  const server = connections.host(hostTarget(host, 'before'));
+  const hold = await readHold(server, spec.id);
+  return { spec: host, server, hold, take: hold.sealed ? hold.take : randomUUID() };
+}
+
+function checkFingerprint(spec: MigrationSpec, { spec: host, hold }: FreezingHost): void {
+  if (hold.fingerprint === fingerprint(spec, host)) return;
   throw new MigrationError(
     'HELD',
     `${host.name} knows a migration "${spec.id}" already, with another zookeeper, after or clean in its spec: give this one another id, or finish that one with its own spec`,
@@ -97,44 +103,38 @@ async function checkFingerprint(connections: Connections, spec: MigrationSpec, h
 }
 
 /** Every host is claimed before the first is sealed: one without a claim came into the spec later, and no preflight looked at its tables. */
-async function refuseAdded(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
-  const server = connections.host(hostTarget(host, 'before'));
-  if ((await hasStore(server)) && (await readEvents(server, spec.id)).some(({ kind }) => kind === 'claimed')) return;
+function refuseAdded(spec: MigrationSpec, { spec: host, hold }: FreezingHost): void {
+  if (hold.held) return;
   throw new MigrationError(
     'HELD',
     `other hosts know the migration "${spec.id}" already, and ${host.name} does not: a migration that has begun takes no host more; leave it out of the spec, or move it with a migration of its own`,
   );
 }
 
-async function claim(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
-  const target = hostTarget(host, 'before');
-  const server = connections.host(target);
+/** Writes what the host has now, under a take of its own, where nothing that was noted before stands. */
+async function writeTake(spec: MigrationSpec, { spec: host, server, hold, take }: FreezingHost): Promise<void> {
   await createStore(server);
   const replicas = (await listReplicas(server, spec)).filter(({ selected }) => selected);
-  const stale = await server.select<{ n: string }>(
-    `SELECT count() AS n FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String}`,
-    { params: { migration: spec.id }, doing: 'looking for an inventory left half written' },
-  );
-  if (Number(stale[0]?.n ?? 0) > 0) {
-    // Written by a try that died before it sealed, or by a run that was aborted: it is made again, and nothing that was noted then stands.
-    for (const table of ['statuses', 'inventory']) {
-      await server.run(`ALTER TABLE ${STORE_DATABASE}.${table} DELETE WHERE migration = {migration:String} SETTINGS mutations_sync = 1`, {
-        params: { migration: spec.id },
-        doing: 'removing an inventory that stands no more',
-      });
-    }
-  }
+  await removeNotes(server, spec.id, hold.turns);
   const placed = await withNewPaths(server, spec, replicas.map(({ replica }) => replica));
   await writeInventory(
     server,
     spec.id,
+    take,
     replicas.map(({ replica, createQuery }, index) => ({
       sortKey: orderKeyOf(spec, host, replica),
       replica: placed[index] ?? replica,
       createQuery,
     })),
   );
-  await addEvent(server, spec.id, 'claimed', { replicas: replicas.length });
+}
+
+/** Makes this try's take the inventory, unless another try's is by now. */
+async function seal(spec: MigrationSpec, { spec: host, server, hold, take }: FreezingHost): Promise<void> {
+  await addEventUnlessTurned(server, spec.id, hold.turns, 'sealed', { fingerprint: fingerprint(spec, host), take });
+  const now = await readHold(server, spec.id);
+  if (now.sealed && now.held) return;
+  throw new MigrationError('STILL_RUNNING', `${host.name}: another try of this migration let go of its inventory meanwhile; it is frozen again`);
 }
 
 /** The place in the inventory of the replicated table that a replica on this host belongs to. */
@@ -143,19 +143,14 @@ export function orderKeyOf(spec: MigrationSpec, host: HostSpec, replica: Invento
   return tableOrderKey(connect, root, replica.zookeeperPath);
 }
 
-async function yieldToOthers(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<void> {
-  const server = connections.host(hostTarget(host, 'before'));
+async function yieldToOthers(spec: MigrationSpec, { spec: host, server, take }: FreezingHost): Promise<void> {
   const mine = await server.select<{ database: string; table: string }>(
-    `SELECT database, table FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String}`,
-    { params: { migration: spec.id }, doing: 'reading the inventory back' },
+    `SELECT database, table FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String} AND take = {take:String}`,
+    { params: { migration: spec.id, take }, doing: 'reading the inventory back' },
   );
   const names = new Set(mine.map(({ database, table }) => JSON.stringify([database, table])));
   const held = (await heldByOthers(server, spec.id)).find(({ database, table }) => names.has(JSON.stringify([database, table])));
-  if (held === undefined) return;
-  throw new MigrationError(
-    'HELD',
-    `${replicaLabel({ host: host.name, ...held })} is held by the migration "${held.migration}": finish or abort it first (ch-zk-migrate status ${held.migration})`,
-  );
+  if (held !== undefined) throw heldBy(replicaLabel({ ...held, host: host.name }), held);
 }
 
 /** Counts what the hosts' own tables say: replicas, replicated tables, statuses. */
@@ -180,7 +175,7 @@ export async function tallyTargets(
   for (const target of hosts) {
     const rows = await connections.host(target).select<{ key: string; database: string; table: string; status: string }>(
       `SELECT i.sort_key AS key, i.database AS database, i.table AS table, s.status AS status FROM
-         (SELECT sort_key, database, table FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String}) AS i
+         (SELECT sort_key, database, table FROM ${STORE_DATABASE}.inventory WHERE ${SEALED_ROWS}) AS i
        LEFT JOIN (${latestNotesSql('')}) AS s USING (database, table)`,
       { params: { migration }, doing: 'counting what was proved' },
     );
@@ -270,7 +265,7 @@ interface SharingRow {
 async function sharingReplicas(connections: Connections, migration: string, target: HostTarget, ids: readonly string[]): Promise<SharingRow[]> {
   return connections.host(target).select<SharingRow>(
     `SELECT i.sort_key AS key, s.id AS id, i.database AS database, i.table AS table, i.replica_name AS replicaName FROM
-       (SELECT sort_key, database, table, replica_name FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String}) AS i
+       (SELECT sort_key, database, table, replica_name FROM ${STORE_DATABASE}.inventory WHERE ${SEALED_ROWS}) AS i
      INNER JOIN (SELECT database, table, JSONExtractString(detail, 'zeroCopy', 'sharedId') AS id FROM (${latestNotesSql('')})) AS s USING (database, table)
      WHERE s.id IN {ids:Array(String)}`,
     { params: { migration, ids }, doing: 'looking which tables share the id of their zero-copy locks' },
@@ -284,8 +279,8 @@ function samePlace(key: string, other: string): boolean {
 }
 
 /** The rows of a host's next tables, all rows of each: a host may have two replicas of one path. */
-const ON_PAGE = `migration = {migration:String} AND sort_key IN (SELECT DISTINCT sort_key FROM ${STORE_DATABASE}.inventory
-  WHERE migration = {migration:String} AND sort_key > {after:String} ORDER BY sort_key LIMIT {keys:UInt32})`;
+const ON_PAGE = `${SEALED_ROWS} AND sort_key IN (SELECT DISTINCT sort_key FROM ${STORE_DATABASE}.inventory
+  WHERE ${SEALED_ROWS} AND sort_key > {after:String} ORDER BY sort_key LIMIT {keys:UInt32})`;
 
 /** One table more than the page takes is read of each host: it says whether there is another page. */
 async function loadFromHost(

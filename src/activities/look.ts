@@ -4,7 +4,7 @@ import { type InventoryReplica, type ReplicaRef, replicaLabel } from '../domain/
 import type { ManifestDifference } from '../domain/manifest';
 import { type ReplicaNote, STORE_DATABASE } from '../clickhouse/store';
 import { askTogether, labelOf, ofTables, rowsOf } from '../clickhouse/together';
-import { sleep } from './deps';
+import { report, sleep } from './deps';
 
 /** What a server says of one replica now. */
 export interface ReplicaState {
@@ -195,16 +195,32 @@ export async function compareWithBaseline(
   return { difference: { missingParts: Number(mp), missingRows: Number(mr), extraParts: Number(ep), extraRows: Number(er) }, names };
 }
 
-/** Whether a statement with this id still runs on the server. */
-export async function isRunning(host: ClickHouseHost, queryId: string): Promise<boolean> {
-  const rows = await host.select<{ n: string }>(
-    'SELECT count() AS n FROM system.processes WHERE query_id = {queryId:String}',
-    { params: { queryId }, doing: 'looking for a running statement' },
-  );
-  return Number(rows[0]?.n ?? 0) > 0;
+/** A statement that runs on a server. */
+export interface RunningStatement {
+  /** ISO 8601, UTC, by the server's clock. */
+  readonly since: string;
 }
 
-/** Waits until no statement with this id runs on the server any more. */
+/** The statement with this id, while it runs on the server. */
+export async function runningStatement(host: ClickHouseHost, queryId: string): Promise<RunningStatement | undefined> {
+  const [row] = await host.select<{ since: string }>(
+    'SELECT toString(toInt64(toUnixTimestamp(now()) - elapsed)) AS since FROM system.processes WHERE query_id = {queryId:String}',
+    { params: { queryId }, doing: 'looking for a running statement' },
+  );
+  return row === undefined ? undefined : { since: new Date(Number(row.since) * 1000).toISOString() };
+}
+
+/** Waits until no statement with this id runs on the server any more, however long it does, and says so. */
 export async function waitWhileRunning(host: ClickHouseHost, queryId: string): Promise<void> {
-  for (let pauseMs = 50; await isRunning(host, queryId); pauseMs = Math.min(pauseMs * 2, 2_000)) await sleep(pauseMs);
+  for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 2_000)) {
+    const running = await runningStatement(host, queryId);
+    if (running === undefined) return;
+    report({ doing: waitingWords(host, queryId, running) });
+    await sleep(pauseMs);
+  }
+}
+
+/** What is said of a statement that is waited for; to be found, and killed, by its id. */
+export function waitingWords(host: ClickHouseHost, queryId: string, { since }: RunningStatement): string {
+  return `waiting for the statement ${queryId} on ${host.name}, which runs since ${since}`;
 }

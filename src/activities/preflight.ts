@@ -12,7 +12,8 @@ import { type Connections, ensembleOf, report } from './deps';
 import { grantStatement, missingGrants, neededGrants, TO_LOOK, zeroCopyAmong } from './grants';
 import { checkHost } from './host-checks';
 import { settle } from './in-flight';
-import { heldByOthers, knowsMigration } from './inventory';
+import { heldByOthers } from './hold';
+import { knowsMigration } from './inventory';
 import { hostTarget, moves } from '../workflows/targets';
 import { checkTakeOver, detachedOfFile, TakenOver } from './take-over';
 import { listReplicas, type ListedReplica } from './inspect';
@@ -141,9 +142,11 @@ function inOrder(spec: MigrationSpec, findings: readonly Finding[]): Finding[] {
 }
 
 /** The preflight of a run: the same as the plan, in numbers. */
-export async function preflight(connections: Connections, { spec, page }: PreflightInput): Promise<PreflightOutcome> {
+export async function preflight(connections: Connections, { spec, page, goesOn }: PreflightInput): Promise<PreflightOutcome> {
   // A dry run is a plan: it asks for pages.
   const plan = await (page === undefined ? inspect(connections, spec, spec.preflight.waitMs) : inspect(connections, spec));
+  const silent = plan.refusals.find(({ code }) => code === 'HOST_UNREACHABLE');
+  if (goesOn === true && !plan.known && silent !== undefined) throw new MigrationError('HOST_UNREACHABLE', silent.message);
   const tables = plan.hosts.flatMap((host) => host.tables);
   const sum = (of: (table: PlannedTable) => number): number => tables.reduce((total, table) => total + of(table), 0);
   return {

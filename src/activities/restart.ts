@@ -6,6 +6,7 @@ import { addEvent, readEvents } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import type { EnsembleSpec, RestartSpec } from '../domain/spec';
 import { type Connections, fence, report, sleep } from './deps';
+import { stillHeldHost } from './hold';
 import { dropStaleProbes, probeRoot } from './root-probe';
 import { refuseStranding } from './stranding';
 import type { LocateOutcome, RestartInput, RestartOutcome } from './types';
@@ -29,7 +30,7 @@ export async function restartHost(connections: Connections, input: RestartInput)
   if (boot === 'moved') return answer(false, `is on ${describe(after)} already`);
   if (input.forward === true && Number.isFinite(boot)) await refuseStranding(connections, input);
   fence();
-  await runStrategy(host, restart);
+  await runStrategy(connections, host, input);
   await waitUntilBack(host, boot, restart, after);
   const root = await currentRoot(connections, host, input);
   if (root === undefined || !sameEnsemble(root, after)) {
@@ -49,6 +50,7 @@ async function bootBeforeRestart(connections: Connections, host: ClickHouseHost,
   if (!(await answers(host))) return Number.NEGATIVE_INFINITY;
   const now = await currentRoot(connections, host, input);
   if (now !== undefined && sameEnsemble(now, input.after)) return 'moved';
+  await stillHeldHost(host, input.migration);
   const boot = await bootInstant(host);
   const asked = await restartAsked(host, input);
   if (asked !== undefined) return asked;
@@ -115,12 +117,13 @@ async function bootInstant(host: ClickHouseHost): Promise<number> {
   return boot;
 }
 
-async function runStrategy(host: ClickHouseHost, restart: RestartSpec): Promise<void> {
-  if (restart.reconfigure !== undefined) await runCommand(host.name, 'reconfigure', restart.reconfigure, restart.timeoutMs);
+async function runStrategy(connections: Connections, host: ClickHouseHost, input: RestartInput): Promise<void> {
+  const { restart } = input;
+  if (restart.reconfigure !== undefined) await runCommand(connections, input, 'reconfigure', restart.reconfigure);
   const { strategy } = restart;
   switch (strategy.kind) {
     case 'command':
-      await runCommand(host.name, 'restart', strategy.command, restart.timeoutMs);
+      await runCommand(connections, input, 'restart', strategy.command);
       return;
     case 'sql':
       report({ doing: 'SYSTEM SHUTDOWN' });
@@ -140,17 +143,23 @@ async function runStrategy(host: ClickHouseHost, restart: RestartSpec): Promise<
 
 /**
  * Runs a command of the spec: an argument vector, no shell, in a process group of its own, so that what stops the worker does not stop it half
- * way. Its output is in the error.
+ * way. Its output is in the error, and the worker's secrets are in neither (invariant 9).
  */
-async function runCommand(host: string, what: string, command: readonly string[], timeoutMs: number): Promise<void> {
+async function runCommand(connections: Connections, input: RestartInput, what: string, command: readonly string[]): Promise<void> {
+  const { timeoutMs } = input.restart;
+  const { env, redact } = connections.forCommand(input.secretEnvs ?? []);
   const [file, ...args] = command;
   if (file === undefined) throw new MigrationError('INVARIANT', `an empty ${what} command`);
   report({ doing: `${what}: ${command.join(' ')}` });
-  const result = await execa(file, args, { reject: false, timeout: timeoutMs, stdin: 'ignore', all: true, forceKillAfterDelay: 5_000, detached: true });
+  const result = await execa(file, args, {
+    env, extendEnv: false, reject: false, timeout: timeoutMs, stdin: 'ignore', all: true, forceKillAfterDelay: 5_000, detached: true,
+  });
   if (!result.failed) return;
-  const output = ((result.all as string | undefined) ?? '').trim().slice(-COMMAND_OUTPUT_SHOWN);
-  const how = result.timedOut ? `did not end in ${timeoutMs} ms` : (result.shortMessage ?? `ended with ${String(result.exitCode)}`);
-  throw new MigrationError('RESTART_FAILED', `${host}: the ${what} command failed: ${how}${output === '' ? '' : `\n${output}`}`);
+  // A command that could not be run at all has said nothing.
+  const said: readonly (string | undefined)[] = [result.all];
+  const output = redact(said.join('')).trim().slice(-COMMAND_OUTPUT_SHOWN);
+  const how = result.timedOut ? `did not end in ${timeoutMs} ms` : redact(result.shortMessage ?? `ended with ${String(result.exitCode)}`);
+  throw new MigrationError('RESTART_FAILED', `${input.host.name}: the ${what} command failed: ${how}${output === '' ? '' : `\n${output}`}`);
 }
 
 async function waitUntilBack(host: ClickHouseHost, boot: number, restart: RestartSpec, after: EnsembleSpec): Promise<void> {

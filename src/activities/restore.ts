@@ -8,9 +8,10 @@ import { type Connections, ensembleOf, report, sleep, stopIfCancelled } from './
 import { startBackground, stopBackground } from './background';
 import { updateOf } from './detach';
 import { ensureAttached, reattach } from './attach';
+import { stillHeld } from './hold';
 import { collisionsInDetached, nameableParts, repairParts, wherePartsLie } from './repair';
 import { repairAsPlain } from './repair-plain';
-import { compareWithBaseline, lookAtReplica, type ReplicaState, waitWhileRunning } from './look';
+import { compareWithBaseline, lookAtReplica, type ReplicaState, runningStatement, waitingWords, waitWhileRunning } from './look';
 import { insertedSince, proveByRows, proveAgainstFirst } from './proof';
 import { send, statementId } from './statement';
 import type { ZooKeeperSession } from '../zookeeper/session';
@@ -65,6 +66,7 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   const host = connections.host(input.host);
   let note = await readNote(host, migration, replica);
   if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
+  if (note.status !== 'RESTORED') await stillHeld(host, migration, replica);
   // A repair as a plain table that was cut short: until it is over there may be no replica to look at.
   if (note.step === 'repairing') note = await repairAsPlain(connections, input, note);
   let state = await ensureAttached(connections, input);
@@ -221,14 +223,22 @@ async function restore(
 }
 
 const PROGRESS_EVERY_MS = 2_000;
+/** Without a part for so long, RESTORE is said to be waited for, with what finds it on the server. */
+const STANDS_AFTER_MS = 30_000;
 
 /** Tells the true progress while RESTORE runs: parts registered in ZooKeeper against parts expected. */
 function watchProgress(connections: Connections, input: RestoreInput, note: ReplicaNote): { stop: () => void } {
+  const host = connections.host(input.host);
+  const id = statementId(input.migration, input.replica, 'restore');
+  let last = { done: 0, at: Date.now() };
   const timer = setInterval(() => {
     void (async () => {
       const { zookeeper, node } = await nodeOf(connections, input);
       const parts = await zookeeper.exists(`${node}/parts`);
-      report({ doing: 'RESTORE REPLICA', done: parts?.numChildren ?? 0, total: note.parts });
+      const done = parts?.numChildren ?? 0;
+      if (done !== last.done) last = { done, at: Date.now() };
+      const stands = Date.now() - last.at > STANDS_AFTER_MS ? await runningStatement(host, id).catch(() => undefined) : undefined;
+      report({ doing: stands === undefined ? 'RESTORE REPLICA' : waitingWords(host, id, stands), done, total: note.parts });
     })().catch(() => {
       report({ doing: 'RESTORE REPLICA; ZooKeeper does not answer the worker', total: note.parts });
     });

@@ -7,6 +7,7 @@ import { startBackground } from './background';
 import { type Connections, ensembleOf, report, sleep } from './deps';
 import { updateOf } from './detach';
 import { targetOf } from './elect';
+import { stillHeld } from './hold';
 import { lookAtReplica } from './look';
 import { attachAsItIs } from './repair-plain';
 import type { AttachInput, CleanInput, ReplicaOutcome } from './types';
@@ -26,6 +27,7 @@ export async function reattachReplica(connections: Connections, input: AttachInp
     await ensureAttached(connections, input);
     return { updates: [updateOf(replica, note)] };
   }
+  await stillHeld(host, migration, replica);
   if (note.step === 'repairing') {
     // It may be a plain table at this moment, and is attached as what it is: a restore begins with the end of its repair.
     await attachAsItIs(connections, input);

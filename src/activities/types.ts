@@ -45,6 +45,8 @@ export interface PreflightInput {
   readonly spec: MigrationSpec;
   /** A dry run wants the plan too, in pieces that fit into a payload: so many tables from this one on. */
   readonly page?: { readonly offset: number; readonly limit: number };
+  /** A closed run may have left tables detached: a host that does not answer is waited for, its refusal would say that nothing was begun. */
+  readonly goesOn?: boolean;
 }
 
 export interface PreflightOutcome {
@@ -129,6 +131,8 @@ export interface RestartInput {
   readonly zookeeper: ZooKeeperTarget;
   /** Forward, to the new place: nothing may stay behind. Absent on the way back. */
   readonly forward?: boolean;
+  /** Every variable that the spec names for a secret: commands get none of them. */
+  readonly secretEnvs?: readonly string[];
 }
 
 export interface RestartOutcome {
@@ -208,6 +212,8 @@ export interface FinishInput {
   readonly release: 'completed' | 'aborted' | 'no';
   /** Globs on `database.table` that somebody chose to leave out: counted as SKIPPED. */
   readonly skip: readonly string[];
+  /** What the migration was begun with on these hosts; absent in the histories of before it was asked for. */
+  readonly replicas?: number;
 }
 
 export interface FinishOutcome {

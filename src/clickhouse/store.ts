@@ -18,7 +18,8 @@ export const STORE_DATABASE = '_ch_zk_migrate';
 const DURABLE =
   'SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, parts_to_delay_insert = 100000, parts_to_throw_insert = 100000';
 
-const NEW_COLUMNS = `ALTER TABLE ${STORE_DATABASE}.inventory ADD COLUMN IF NOT EXISTS new_path String, ADD COLUMN IF NOT EXISTS new_replica String`;
+const NEW_COLUMNS = `ALTER TABLE ${STORE_DATABASE}.inventory ADD COLUMN IF NOT EXISTS new_path String, ADD COLUMN IF NOT EXISTS new_replica String,
+  ADD COLUMN IF NOT EXISTS take String`;
 
 const SCHEMA: readonly string[] = [
   `CREATE DATABASE IF NOT EXISTS ${STORE_DATABASE}`,
@@ -117,6 +118,16 @@ interface NoteRow {
   readonly parts: string;
   readonly detail: string;
 }
+
+/**
+ * SQL's condition for the rows of a migration's inventory that are read: those of the take that was sealed first, as `holdOf` in
+ * domain/hold.ts has it; after an abort the next one's, from the claim on. What a try that was given up writes later is in no other's way.
+ */
+export const SEALED_ROWS = `migration = {migration:String} AND take IN (SELECT JSONExtractString(data, 'take') FROM ${STORE_DATABASE}.events
+  WHERE migration = {migration:String} AND kind = 'sealed' AND at > (SELECT max(at) FROM ${STORE_DATABASE}.events
+    WHERE migration = {migration:String} AND kind = 'released' AND JSONExtractString(data, 'why') = 'aborted'
+      AND at < (SELECT max(at) FROM ${STORE_DATABASE}.events WHERE migration = {migration:String} AND kind = 'claimed'))
+  ORDER BY at LIMIT 1)`;
 
 /** SQL for the note in force of each replica of a migration; `filter` further narrows it. */
 export function latestNotesSql(filter: string): string {
@@ -272,10 +283,22 @@ export async function takeManifest(
  * back between two of them: an event is never earlier than the one before it.
  */
 export async function addEvent(host: ClickHouseHost, migration: string, kind: string, data: object): Promise<void> {
+  await insertEvent(host, { migration, kind, data: JSON.stringify(data) }, '');
+}
+
+/** SQL's condition: nothing was sealed or let go of since the migration was seen at {@link Hold.turns} on this host. */
+const UNTURNED = `(SELECT count() FROM ${STORE_DATABASE}.events WHERE migration = {migration:String} AND kind IN ('sealed', 'released')) = {turns:UInt64}`;
+
+/** Adds an event as {@link addEvent} does, unless the migration was sealed or let go of since: what was seen before stands no more. */
+export async function addEventUnlessTurned(host: ClickHouseHost, migration: string, turns: number, kind: string, data: object): Promise<void> {
+  await insertEvent(host, { migration, kind, data: JSON.stringify(data), turns }, `WHERE ${UNTURNED}`);
+}
+
+async function insertEvent(host: ClickHouseHost, params: { migration: string; kind: string; data: string; turns?: number }, where: string): Promise<void> {
   await host.run(
     `INSERT INTO ${STORE_DATABASE}.events (migration, at, kind, data)
-     SELECT {migration:String}, greatest(now64(6), (SELECT max(at) FROM ${STORE_DATABASE}.events) + toIntervalMicrosecond(1)), {kind:String}, {data:String}`,
-    { params: { migration, kind, data: JSON.stringify(data) }, doing: `noting the event ${kind}` },
+     SELECT {migration:String}, greatest(now64(6), (SELECT max(at) FROM ${STORE_DATABASE}.events) + toIntervalMicrosecond(1)), {kind:String}, {data:String} ${where}`,
+    { params, doing: `noting the event ${params.kind}` },
   );
 }
 
@@ -290,15 +313,35 @@ export async function readEvents(
   return rows.map((row) => ({ kind: row.kind, data: JSON.parse(row.data) as Record<string, unknown> }));
 }
 
-/** Stores a host's part of the inventory in one INSERT. */
+/**
+ * Removes what was noted of a migration's replicas in a run that was aborted: nothing of it stands. The server looks by itself whether the
+ * migration is where it was seen, and a mutation leaves alone what is written after it was sent: notes of a run that began meanwhile stay.
+ *
+ * Source: https://clickhouse.com/docs/sql-reference/statements/alter#mutations
+ */
+export async function removeNotes(host: ClickHouseHost, migration: string, turns: number): Promise<void> {
+  const rows = await host.select<{ n: string }>(`SELECT count() AS n FROM ${STORE_DATABASE}.statuses WHERE migration = {migration:String}`, {
+    params: { migration },
+    doing: 'looking for notes of an aborted run',
+  });
+  if (Number(rows[0]?.n ?? 0) === 0) return;
+  await host.run(
+    `ALTER TABLE ${STORE_DATABASE}.statuses DELETE WHERE migration = {migration:String} AND ${UNTURNED} SETTINGS mutations_sync = 1`,
+    { params: { migration, turns }, doing: 'removing notes that stand no more' },
+  );
+}
+
+/** Stores a host's part of the inventory in one INSERT; it is read once its take is sealed, see {@link SEALED_ROWS}. */
 export async function writeInventory(
   host: ClickHouseHost,
   migration: string,
+  take: string,
   replicas: readonly { readonly sortKey: string; readonly replica: InventoryReplica; readonly createQuery: string }[],
 ): Promise<void> {
   if (replicas.length === 0) return;
   const rows = replicas.map(({ sortKey, replica, createQuery }) => ({
     migration,
+    take,
     sort_key: sortKey,
     database: replica.database,
     table: replica.table,

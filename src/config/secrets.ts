@@ -1,4 +1,4 @@
-import type { MigrationSpec } from '../domain/spec';
+import { type MigrationSpec, secretVariables } from '../domain/spec';
 
 /** The environment, as in `process.env`. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -27,6 +27,20 @@ export function resolveSecret(variable: string, env: Environment): string {
 
 /** The variables that the spec names and that have no value in `env`: each once, sorted. */
 export function missingVariables(spec: MigrationSpec, env: Environment): string[] {
-  const named = [...spec.hosts.map((host) => host.passwordEnv), spec.digestEnv].filter((name) => name !== undefined);
-  return [...new Set(named)].filter((name) => !Object.hasOwn(env, name) || (env[name] ?? '') === '').sort();
+  return secretVariables(spec).filter((name) => !Object.hasOwn(env, name) || (env[name] ?? '') === '');
+}
+
+/** The environment without the named variables, for a process that is none of ours. */
+export function withoutVariables(env: Environment, variables: readonly string[]): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !variables.includes(name)));
+}
+
+/** The text with `***` in place of every secret that the named variables hold. */
+export function withoutSecrets(text: string, env: Environment, variables: readonly string[]): string {
+  const secrets = variables.flatMap((name) => {
+    const value = env[name]?.trim() ?? '';
+    return value === '' ? [] : [value];
+  });
+  // The longest first: one may be a part of another.
+  return secrets.sort((a, b) => b.length - a.length).reduce((rest, secret) => rest.replaceAll(secret, '***'), text);
 }

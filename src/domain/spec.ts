@@ -126,3 +126,9 @@ export interface MigrationSpec {
   readonly allowMissingReplicas: readonly string[];
   readonly takeOver?: TakeOverSpec;
 }
+
+/** The variables that a spec names for secrets, each once, sorted. */
+export function secretVariables({ hosts, digestEnv }: MigrationSpec): string[] {
+  const named = [...hosts.map(({ passwordEnv }) => passwordEnv), digestEnv].filter((name) => name !== undefined);
+  return [...new Set(named)].sort();
+}

@@ -144,19 +144,33 @@ class Migration {
   /** Preflight, and freeze the inventory. */
   private async begin(): Promise<void> {
     this.state.enter('preflight', now());
-    const { known } = await this.preflight();
+    const { known } = await this.without(() => this.preflight());
     if (!known && this.state.refusals.length > 0) await this.refuse();
     if (this.state.spec.takeOver !== undefined) await this.attachTakenOver(known);
     const frozen = await this.orFail(() =>
-      this.inspect.freezeInventory.executeWithOptions(
-        { summary: 'freeze the inventory on the hosts', taskQueue: this.state.spec.taskQueue },
-        [{ spec: this.state.reachable }],
+      this.without(() =>
+        this.inspect.freezeInventory.executeWithOptions(
+          { summary: 'freeze the inventory on the hosts', taskQueue: this.state.spec.taskQueue },
+          [{ spec: this.state.reachable }],
+        ),
       ),
     );
     this.state.frozen = true;
     Object.assign(this.state, { replicas: frozen.replicas, tables: frozen.tables, perHost: { ...frozen.perHost }, counts: frozen.counts });
     if (frozen.resumed) this.state.decide("went on from what the hosts' own tables say", undefined, now());
     if (this.state.spec.takeOver !== undefined) await this.judgeTakenOver();
+  }
+
+  /** What a host that an abort leaves out was needed for is begun again without it. */
+  private async without<T>(work: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const { length } = this.state.withoutHosts;
+      try {
+        return await work();
+      } catch (error) {
+        if (!isCancellation(error) || this.state.withoutHosts.length === length) throw error;
+      }
+    }
   }
 
   /** An activity without which nothing can begin: when it fails, the migration has failed. */
@@ -199,7 +213,7 @@ class Migration {
   private async preflight(page?: { offset: number; limit: number }): Promise<PreflightOutcome> {
     const { reachable: spec } = this.state;
     const outcome = await this.inspect.preflight.executeWithOptions({ summary: `preflight of ${spec.hosts.length} hosts`, taskQueue: spec.taskQueue }, [
-      { spec, ...(page === undefined ? {} : { page }) },
+      { spec, ...(page === undefined ? {} : { page }), ...(this.input.resume === undefined ? {} : { goesOn: true }) },
     ]);
     Object.assign(this.state, { replicas: outcome.replicas, tables: outcome.tables, perHost: { ...outcome.perHost } });
     this.state.refusals = [...outcome.refusals];
@@ -216,7 +230,8 @@ class Migration {
     this.state.outcome = 'failed';
     this.state.leave(now());
     await this.close();
-    const changed = attached === 0 ? 'nothing was changed' : `${attached} tables were attached to be read, and nothing else was changed`;
+    const nothing = this.input.resume === undefined ? 'nothing was changed' : 'this run changed nothing, and what the one before it had begun stands as it was';
+    const changed = attached === 0 ? nothing : `${attached} tables were attached to be read, and nothing else was changed`;
     throw ApplicationFailure.nonRetryable(`preflight refuses, ${changed}:\n${list.join('\n')}`, 'PREFLIGHT_REFUSED', this.state.refusals);
   }
 
@@ -457,6 +472,7 @@ class Migration {
             hosts: this.state.reachable.hosts.map((host) => hostTarget(host, 'after')),
             release: aborted ? 'aborted' : 'completed',
             skip: this.state.skip,
+            replicas: this.state.reachable.hosts.reduce((sum, { name }) => sum + (this.state.perHost[name] ?? 0), 0),
           },
         ],
       );

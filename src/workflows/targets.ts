@@ -1,5 +1,5 @@
 import type { HostTarget, RestartInput, ZooKeeperTarget } from '../activities/types';
-import type { HostSpec, MigrationSpec } from '../domain/spec';
+import { type HostSpec, type MigrationSpec, secretVariables } from '../domain/spec';
 
 /** How the worker reaches a host, with its metadata where it is expected: before the restart phase, or after it. */
 export function hostTarget(host: HostSpec, where: 'before' | 'after'): HostTarget {
@@ -25,6 +25,7 @@ export function restartInput(spec: MigrationSpec, host: HostSpec): RestartInput 
     restart: host.restart,
     zookeeper: zookeeperTarget(spec),
     forward: true,
+    secretEnvs: secretVariables(spec),
   };
 }
 
@@ -37,6 +38,7 @@ export function returnInput(spec: MigrationSpec, host: HostSpec): RestartInput {
     after: host.zookeeper,
     restart: { strategy, timeoutMs, ...(reconfigureBack === undefined ? {} : { reconfigure: reconfigureBack }) },
     zookeeper: zookeeperTarget(spec),
+    secretEnvs: secretVariables(spec),
   };
 }
 

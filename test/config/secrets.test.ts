@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 
-import { MissingVariableError, missingVariables, resolveSecret } from '../../src/config/secrets';
+import { MissingVariableError, missingVariables, resolveSecret, withoutSecrets, withoutVariables } from '../../src/config/secrets';
 import { specOf } from './helpers';
 
 const SPEC = specOf(`
@@ -47,5 +47,11 @@ describe('secrets', () => {
       missingVariables(specOf('id: a\nclickhouse: { hosts: [{ name: a, url: "http://a" }] }\nzookeeper: { connect: zk }\n'), {}),
       [],
     );
+  });
+
+  it('another process gets none of them, and a text shows none', () => {
+    const env = { COMMON: 'hunter2', OWN: 'hunter2hunter2', EMPTY: '', PATH: '/bin' };
+    assert.deepEqual(withoutVariables(env, ['COMMON', 'OWN', 'EMPTY', 'NONE']), { PATH: '/bin' });
+    assert.equal(withoutSecrets('a hunter2 b hunter2hunter2 /bin', env, ['COMMON', 'OWN', 'EMPTY', 'NONE']), 'a *** b *** /bin');
   });
 });

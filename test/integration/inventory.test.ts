@@ -4,7 +4,7 @@ import { Connections } from '../../src/activities/deps';
 import { freezeInventory, loadPage } from '../../src/activities/inventory';
 import { inspect } from '../../src/activities/preflight';
 import type { HostTarget } from '../../src/activities/types';
-import { createStore, STORE_DATABASE, writeInventory } from '../../src/clickhouse/store';
+import { addEvent, createStore, STORE_DATABASE, writeInventory } from '../../src/clickhouse/store';
 import { loadSpec } from '../../src/config/load-spec';
 import { MigrationError } from '../../src/domain/failure';
 import { Ground, run, someTables, sql } from '../support/stack';
@@ -36,6 +36,7 @@ describe("the inventory in the hosts' own tables", function () {
       await writeInventory(
         host,
         ground.id,
+        'a take',
         replicas.map(({ table, name }) => ({
           sortKey: table,
           createQuery: '',
@@ -45,6 +46,7 @@ describe("the inventory in the hosts' own tables", function () {
           },
         })),
       );
+      for (const kind of ['claimed', 'sealed']) await addEvent(host, ground.id, kind, { take: 'a take' });
     }
   }
 
