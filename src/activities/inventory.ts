@@ -104,7 +104,7 @@ function checkFingerprint(spec: MigrationSpec, { spec: host, hold }: FreezingHos
 
 /** Every host is claimed before the first is sealed: one without a claim came into the spec later, and no preflight looked at its tables. */
 function refuseAdded(spec: MigrationSpec, { spec: host, hold }: FreezingHost): void {
-  if (hold.held) return;
+  if (hold.held || hold.turns > 0) return;
   throw new MigrationError(
     'HELD',
     `other hosts know the migration "${spec.id}" already, and ${host.name} does not: a migration that has begun takes no host more; leave it out of the spec, or move it with a migration of its own`,

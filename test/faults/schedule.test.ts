@@ -127,8 +127,8 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
           readStatusFile(ground);
         }
         const outcome = await finish(ground, (code) => failures.add(code));
-        const said = (await ground.cli('status', ground.id, '--json', '--tables')).stdout;
-        assert.equal(outcome, 'completed', said);
+        assert.equal(outcome, 'completed', JSON.stringify(await ground.status()));
+        const said = (await ground.cli('report', ground.id)).stdout;
         for (const [, count] of said.matchAll(/repaired: (\d+) parts/gu)) repairs.add('parts attached by the saved manifest', Number(count));
         for (const [words] of said.matchAll(/proved by the rows of each partition/gu)) repairs.add(words);
         const after = await ground.oracle();

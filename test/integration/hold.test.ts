@@ -125,7 +125,7 @@ describe('what a migration holds', function () {
     const [one] = await replicas(first);
     assert.ok(one !== undefined);
     const [host] = first.hosts as [HostSpec];
-    const restart = { ...restartInput(first, host), secretEnvs: ['CLUSTER_PASSWORD'] };
+    const restart = { ...restartInput(first, host), forward: false, secretEnvs: ['CLUSTER_PASSWORD'] };
     await assert.rejects(restartHost(connections, restart), ({ message }: Error) => {
       assert.match(message, /the restart command failed.*\n[^]*"PATH":[^]*\*\*\*/u);
       assert.doesNotMatch(message, /hunter2|CLUSTER_PASSWORD/u);
