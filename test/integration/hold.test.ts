@@ -183,7 +183,7 @@ describe('what a migration holds', function () {
     await ground.cli('approve', other, 'detach');
     assert.equal((await ground.cli('watch', other, '--json')).code, 4);
     const queryId = statementId(other, { host: ground.firstHost.name, database: ground.database, table: 't0' }, 'restore');
-    const hangs = fetch(`${ground.firstHost.url}/?query_id=${queryId}&function_sleep_max_microseconds_per_block=60000000`, { method: 'POST', body: 'SELECT sleepEachRow(0.1) FROM numbers(120) SETTINGS max_block_size = 1' });
+    const hangs = fetch(`${ground.firstHost.url}/?query_id=${queryId}&function_sleep_max_microseconds_per_block=60000000`, { method: 'POST', body: 'SELECT sleepEachRow(0.1) FROM numbers(900) SETTINGS max_block_size = 1' });
     while ((await sql(ground.firstHost.url, `SELECT 1 FROM system.processes WHERE query_id = '${queryId}'`)).length === 0);
     await ground.cli('approve', other, 'restore');
     const named = new RegExp(`waiting for the statement ${queryId} on ${ground.firstHost.name}, which runs since \\d{4}-`, 'u');

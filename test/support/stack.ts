@@ -253,8 +253,9 @@ export class Ground {
         .subarray(marks[host.name] ?? 0)
         .toString()
         .split('\n')
+        // The last one is empty, or being written.
+        .slice(0, -1)
         .flatMap((line) => {
-          if (line === '') return [];
           const { text } = JSON.parse(line) as { text?: string };
           return text !== undefined && pattern.test(text) ? [{ host: host.name, text }] : [];
         }),
