@@ -30,7 +30,7 @@ import { restoreReplica } from '../src/activities/restore';
 import type { HostTarget } from '../src/activities/types';
 import { connectTemporal, describeMigration, isRunning, type TemporalConnection } from '../src/client';
 import { statements } from '../src/clickhouse/sql';
-import { createStore } from '../src/clickhouse/store';
+import { addEvent, createStore } from '../src/clickhouse/store';
 import { seedTables, type SeedTable } from '../src/dev/seed';
 import { restartHost, stackDown, stackStatus, stackUp, type HostDescription, type StackDescription } from '../src/dev/stack';
 import type { InventoryReplica } from '../src/domain/inventory';
@@ -247,6 +247,7 @@ class Bench {
   private async loop(way: 'B' | 'C', round: number): Promise<Measured> {
     const migration = `bare-${this.root}`;
     const limit = this.chosen.concurrency;
+    for (const host of this.up.hosts) await addEvent(this.connections.host(this.target(host)), migration, 'claimed', {});
     const replicas = await this.prepare(migration);
     this.watchCpu(process.pid);
     const from = Date.now();
@@ -261,6 +262,7 @@ class Bench {
       if (updates[0]?.status !== 'RESTORED') throw new Error(`${replica.table} is not restored`);
     });
     const result = this.measured(way, round, from, Date.now());
+    for (const host of this.up.hosts) await addEvent(this.connections.host(this.target(host)), migration, 'released', { why: 'completed' });
     if (way === 'C') {
       await this.onEach(replicas, limit, (replica, host) => this.connections.host(host).run(statements.startMerges(replica), { doing: 'merges' }));
     }

@@ -19,6 +19,7 @@ export function workerLogger(print: (line: string) => void): DefaultLogger {
 /** The line of an entry; `undefined` for an attempt that only says what was said before. */
 export function logLine({ level, message, meta = {}, timestampNanos }: LogEntry): string | undefined {
   const error: unknown = meta['error'] ?? meta['err'];
+  if (error instanceof Error && describeFailure(error).code === 'RECALLED') return undefined;
   const attempt = Number(meta['attempt'] ?? 1);
   if (typeof meta['activityId'] === 'string' && error !== undefined && !isPowerOfTwo(attempt)) return undefined;
   const parts = [

@@ -7,8 +7,10 @@ import { createActivities } from './activities';
 import { Connections } from './activities/deps';
 import { WORKFLOW_BUNDLE } from './bundle';
 import type { TemporalConfig } from './client';
+import type { Control } from './domain/control';
 import { createHistoryReader } from './history/read';
 import { workerLogger } from './worker-log';
+import { controlQuery } from './workflows/messages';
 
 export interface WorkerChoices {
   /** Where Temporal is. */
@@ -63,7 +65,7 @@ export async function startWorker(choices: WorkerChoices): Promise<MigrationWork
     ...(typeof apiKey === 'string' ? { apiKey } : {}),
     ...(metadata === undefined ? {} : { metadata }),
   });
-  const connections = new Connections(choices.env);
+  const connections = new Connections(choices.env, (migration) => askControl(choices.client, migration));
   const worker = await Worker.create({
     connection,
     namespace: choices.temporal.namespace,
@@ -83,6 +85,13 @@ export async function startWorker(choices: WorkerChoices): Promise<MigrationWork
   };
   const ended = run(worker, connection, connections, choices.handleSignals === false ? undefined : drain);
   return { ended, drain };
+}
+
+const CONTROL_WITHIN_MS = 5_000;
+
+/** What the migration lets begin now, as its workflow says. @throws where it does not answer */
+async function askControl(client: Client, migration: string): Promise<Control> {
+  return client.connection.withDeadline(Date.now() + CONTROL_WITHIN_MS, () => client.workflow.getHandle(migration).query(controlQuery));
 }
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;

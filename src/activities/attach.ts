@@ -6,12 +6,12 @@ import { describeDifference } from '../domain/manifest';
 import { hasReached } from '../domain/status';
 import { convertPath } from './convert-path';
 import { stopBackground } from './background';
-import { type Connections, ensembleOf, report, stopIfCancelled } from './deps';
+import { type Connections, ensembleOf, report, stopIfCancelled, turnOf } from './deps';
 import { updateOf } from './detach';
 import { stillHeld } from './hold';
 import { compareParts, lookAtReplica, sameTable, type ReplicaState } from './look';
 import { proveByRows } from './proof';
-import { send, statementId } from './statement';
+import { send, type StatementEnd, statementId } from './statement';
 import { sameSetting } from './zero-copy-facts';
 import type { AttachInput, ReplicaOutcome } from './types';
 
@@ -36,7 +36,7 @@ export async function attachReplica(connections: Connections, given: AttachInput
     await stillHeld(host, migration, replica);
     note = await convertPath(connections, given, given.replica.after, note);
   }
-  const state = await ensureAttached(connections, input);
+  const state = await ensureAttached(connections, input, true);
   if (PAST_BASELINE.has(note.step)) return { updates: [updateOf(replica, note)] };
   await seenReadonly(connections, input, state);
   report({ doing: 'saving the baseline' });
@@ -64,14 +64,18 @@ export async function attachReplica(connections: Connections, given: AttachInput
   return { updates: [updateOf(replica, next, merged)] };
 }
 
-/** Attaches the replica where it is not, and answers how it is then. */
-export async function ensureAttached(connections: Connections, input: AttachInput): Promise<ReplicaState> {
+/**
+ * Attaches the replica where it is not, and answers how it is then.
+ *
+ * @param begins it is the first thing that is done to the replica in its phase, and not begun in a migration that was paused meanwhile
+ */
+export async function ensureAttached(connections: Connections, input: AttachInput, begins = false): Promise<ReplicaState> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
   const before = await lookAtReplica(host, replica);
   sameTable(replica, before);
   if (before.attached) return before;
-  const sent = await connections.slots.run(`attach ${input.host.name}`, input.limit, async () => {
+  const attach = async (): Promise<StatementEnd> => {
     stopIfCancelled();
     await stillHeld(host, migration, replica);
     report({ doing: 'ATTACH' });
@@ -79,7 +83,9 @@ export async function ensureAttached(connections: Connections, input: AttachInpu
       queryId: statementId(migration, replica, 'attach'),
       doing: `attaching ${replicaLabel(replica)}`,
     });
-  });
+  };
+  const turn = { ...turnOf(input), what: 'attach' } as const;
+  const sent = await (begins ? connections.turns.take(turn, attach) : connections.turns.finish(turn, attach));
   const state = await lookAtReplica(host, replica);
   sameTable(replica, state);
   if (state.attached) return state;

@@ -44,7 +44,8 @@ async function barrierAndDelete(connections: Connections, input: CleanInput): Pr
   if (input.keep === 'keep') {
     await sameRecord(zookeeper, input.table.zookeeperPath, namesOf(input.table));
   } else {
-    await connections.slots.run('clean', input.limit, async () => {
+    const { migration, limit, aborting } = input;
+    await connections.turns.take({ migration, what: 'clean', limit, ...(aborting === true ? { aborting } : {}) }, async () => {
       fence();
       await deleteNodes(connections, input, members, zookeeper);
       await deleteOwnLocks(connections, input, members, zookeeper);

@@ -7,9 +7,10 @@ import type { EnsembleSpec } from '../domain/spec';
 import { MigrationError } from '../domain/failure';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { createZooKeeperPool, type ZooKeeperPool } from '../zookeeper/pool';
-import type { HostTarget, ZooKeeperTarget } from './types';
+import type { DetachInput, HostTarget, ZooKeeperTarget } from './types';
 import { Pulse } from './fence';
 import { Slots } from './slots';
+import { type AskControl, type Turn, Turns } from './turns';
 
 /** Secrets that the worker itself is given, for Temporal. */
 const WORKERS_OWN = ['TEMPORAL_API_KEY', 'TEMPORAL_TLS_CLIENT_KEY_DATA', 'TEMPORAL_CODEC_AUTH'];
@@ -17,11 +18,20 @@ const WORKERS_OWN = ['TEMPORAL_API_KEY', 'TEMPORAL_TLS_CLIENT_KEY_DATA', 'TEMPOR
 /** What the activities work with: connections to hosts and ensembles, made once a process and closed by whoever made them. */
 export class Connections {
   readonly slots = new Slots();
+  readonly turns: Turns;
   private readonly hosts = new Map<string, { host: ClickHouseHost; notes: NoteWriter }>();
   private readonly pools = new Map<string, ZooKeeperPool>();
 
-  /** @param env where the variables that the spec names are read */
-  constructor(private readonly env: NodeJS.ProcessEnv) {}
+  /**
+   * @param env where the variables that the spec names are read
+   * @param askControl asks a migration's workflow what may begin now; nobody is asked where there is none
+   */
+  constructor(
+    private readonly env: NodeJS.ProcessEnv,
+    askControl: AskControl = () => Promise.resolve(undefined),
+  ) {
+    this.turns = new Turns(this.slots, askControl);
+  }
 
   host(target: HostTarget): ClickHouseHost {
     return this.entry(target).host;
@@ -100,6 +110,11 @@ export function ensembleOf(host: HostTarget, zookeeper: ZooKeeperTarget, zookeep
     );
   }
   return auxiliary;
+}
+
+/** What an activity on a replica needs to take its turn. */
+export function turnOf({ migration, host, limit, aborting }: DetachInput): Omit<Turn, 'what'> {
+  return { migration, host: host.name, limit, ...(aborting === undefined ? {} : { aborting }) };
 }
 
 /** What a running activity tells: sent at once, and again on a timer by {@link withHeartbeat}. */

@@ -5,7 +5,7 @@ import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, type MovedReplica, replicaLabel, settled } from '../domain/inventory';
 import { hasReached } from '../domain/status';
 import { startBackground, stopBackground } from './background';
-import { type Connections, report, stopIfCancelled } from './deps';
+import { type Connections, report, stopIfCancelled, turnOf } from './deps';
 import { stillHeld } from './hold';
 import { lookAtReplica, sameTable, waitWhileRunning } from './look';
 import { send, statementId } from './statement';
@@ -47,7 +47,7 @@ export async function detachReplica(connections: Connections, input: DetachInput
   let state = await lookAtReplica(host, replica);
   sameTable(replica, state);
   if (state.attached) {
-    await connections.slots.run(`detach ${input.host.name}`, input.limit, async () => {
+    await connections.turns.take({ ...turnOf(input), what: 'detach' }, async () => {
       stopIfCancelled();
       await stillHeld(host, migration, replica);
       note = await saveAndDetach(connections, input, note);

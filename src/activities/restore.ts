@@ -4,7 +4,7 @@ import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
 import { describeDifference, isEqual, type ManifestDifference } from '../domain/manifest';
-import { type Connections, ensembleOf, report, sleep, stopIfCancelled } from './deps';
+import { type Connections, ensembleOf, report, sleep, stopIfCancelled, turnOf } from './deps';
 import { startBackground, stopBackground } from './background';
 import { updateOf } from './detach';
 import { ensureAttached, reattach } from './attach';
@@ -197,11 +197,11 @@ async function restore(
     );
   }
   const note: ReplicaNote = { ...before, seq: before.seq + 1, status: 'ZK_CLEANED', step: 'restoring' };
-  await connections.notes(input.host).write(migration, replica, note);
-  await stopBackground(host, replica, note);
-  if (input.first !== undefined && note.zeroCopy !== null) await stopBackground(connections.host(input.first.host), input.first.replica, note);
-  const sent = await connections.slots.run(`restore ${input.host.name}`, input.limit, async () => {
+  const sent = await connections.turns.take({ ...turnOf(input), what: 'restore' }, async () => {
     stopIfCancelled();
+    await connections.notes(input.host).write(migration, replica, note);
+    await stopBackground(host, replica, note);
+    if (input.first !== undefined && note.zeroCopy !== null) await stopBackground(connections.host(input.first.host), input.first.replica, note);
     report({ doing: 'RESTORE REPLICA', done: 0, total: note.parts });
     const watching = watchProgress(connections, input, note);
     try {

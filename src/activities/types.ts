@@ -104,6 +104,8 @@ export interface DetachInput {
   readonly zookeeper: ZooKeeperTarget;
   /** Statements of this kind at a time on this host. */
   readonly limit: number;
+  /** Asked for by an abort. */
+  readonly aborting?: true;
 }
 
 export interface CleanInput {
@@ -114,6 +116,7 @@ export interface CleanInput {
   readonly zookeeper: ZooKeeperTarget;
   readonly allowMissingReplicas: readonly string[];
   readonly limit: number;
+  readonly aborting?: true;
   /**
    * `delete`: behind the barrier, before the restart. `keep`: only the barrier, the old nodes stay. `delete-old`: after all is proved
    * at the new place, the old nodes go (`clean: after-verify`).
@@ -162,6 +165,7 @@ export interface AttachInput extends DetachInput {
 
 export interface ElectInput {
   readonly migration: string;
+  readonly aborting?: true;
   readonly hosts: readonly HostTarget[];
   readonly table: ReplicatedTable;
   readonly zookeeper: ZooKeeperTarget;
@@ -184,6 +188,7 @@ export interface RestoreInput {
   /** Whether the blobs of a zero-copy replica are read to prove that they are there. */
   readonly blobs: 'read' | 'locks';
   readonly limit: number;
+  readonly aborting?: true;
   /** The table has this replica alone: its merges start again with its proof. */
   readonly alone: boolean;
 }

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { InventoryReplica, ReplicaRef } from '../domain/inventory';
 import type { OldMetadata, ReplicaStatus } from '../domain/status';
 import type { ZeroCopyFacts } from '../domain/zero-copy';
 import type { ClickHouseHost } from './host';
-import { askTogether, labelOf, ofTables, rowsOf } from './together';
+import { askTogether, labelOf, ofTables, PACE_MS, rowsOf } from './together';
 
 /** The host's own tables, see design.md "Where state lives". */
 export const STORE_DATABASE = '_ch_zk_migrate';
@@ -196,7 +197,7 @@ interface PendingNote {
 }
 
 /**
- * Writes notes, several in one INSERT: whoever comes while one is under way goes with the next (group commit, as databases do with
+ * Writes notes, several in one INSERT: whoever comes while one is under way, or right after it, goes with the next (group commit, as databases do with
  * their logs), since each INSERT is flushed to disk.
  */
 export class NoteWriter {
@@ -231,6 +232,7 @@ export class NoteWriter {
     while (this.pending.length > 0) {
       const batch = this.pending;
       this.pending = [];
+      const paced = sleep(PACE_MS);
       try {
         await this.host.insert(`${STORE_DATABASE}.statuses`, batch.map((one) => one.row), {
           doing: 'noting what was proved',
@@ -239,6 +241,7 @@ export class NoteWriter {
       } catch (error) {
         for (const one of batch) one.reject(error);
       }
+      await paced;
     }
     this.writing = false;
   }

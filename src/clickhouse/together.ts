@@ -1,9 +1,17 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import DataLoader from 'dataloader';
 
 import type { ClickHouseHost } from './host';
 
 /** More tables in one query make its text long, and one slow table holds up more others. */
 const MOST_TABLES = 100;
+
+/**
+ * A host is asked the same question no more often than this: a query costs it much the same for one table and for twenty, and those who
+ * come within this time share the next one. The first never waits.
+ */
+export const PACE_MS = 60;
 
 interface TableName {
   readonly database: string;
@@ -13,8 +21,8 @@ interface TableName {
 const loaders = new WeakMap<ClickHouseHost, Map<string, unknown>>();
 
 /**
- * Asks a host one question of many tables in one query: whoever asks while an answer is under way goes with the next query, and nobody
- * waits for company. A query that fails fails all who asked with it, for it says something of the host. Answers are never kept.
+ * Asks a host one question of many tables in one query: whoever asks while an answer is under way, or within {@link PACE_MS} of the last
+ * query, goes with the next one. A query that fails fails all who asked with it, for it says something of the host. Answers are never kept.
  *
  * @param question names the question together with everything that must be equal to be asked in one query
  * @param ask answers in the order of the tables
@@ -33,14 +41,14 @@ export async function askTogether<K extends TableName, A>(
 }
 
 function makeLoader<K, A>(ask: (tables: readonly K[]) => Promise<readonly A[]>): DataLoader<K, A> {
-  let underWay: Promise<unknown> = Promise.resolve();
+  let free: Promise<unknown> = Promise.resolve();
   return new DataLoader<K, A>(
     (tables) => {
       const answers = ask(tables);
-      underWay = answers.catch(() => undefined);
+      free = Promise.all([answers.catch(() => undefined), sleep(PACE_MS)]);
       return answers;
     },
-    { cache: false, maxBatchSize: MOST_TABLES, batchScheduleFn: (dispatch) => void underWay.then(dispatch) },
+    { cache: false, maxBatchSize: MOST_TABLES, batchScheduleFn: (dispatch) => void free.then(dispatch) },
   );
 }
 

@@ -49,6 +49,8 @@ export const FAILURE_KINDS = {
   /** An invariant of this program is broken. */
   INVARIANT: 'final',
   ABORTED: 'final',
+  /** Not begun, because the migration was paused or aborted meanwhile: no failure, the workflow begins it again. */
+  RECALLED: 'final',
   MISSING_VARIABLE: 'final',
   /** Anything else, also any other ClickHouse error. */
   UNKNOWN: 'unknown',

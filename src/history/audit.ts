@@ -89,6 +89,8 @@ export class AuditLog {
       case 'activity completed':
         return this.end(fact.scheduledEventId, fact.time, 'completed');
       case 'activity failed':
+        // Not begun, as the migration was paused or aborted: it failed at nothing.
+        if (fact.failure?.code === 'RECALLED') return this.end(fact.scheduledEventId, fact.time, 'canceled');
         return this.end(fact.scheduledEventId, fact.time, 'failed', fact.failure);
       case 'activity canceled':
         return this.end(fact.scheduledEventId, fact.time, 'canceled');

@@ -1,11 +1,13 @@
 import { ApplicationFailure, setHandler } from '@temporalio/workflow';
 
+import type { Control } from '../domain/control';
 import { PHASES, type ParallelSpec, type Phase } from '../domain/spec';
 import {
   type AbortNote,
   abortSignal,
   type ApproveNote,
   approveSignal,
+  controlQuery,
   type Note,
   pauseSignal,
   resumeSignal,
@@ -30,6 +32,9 @@ const LIMITS = ['parallel.detach', 'parallel.clean', 'parallel.restore'] as cons
 export function registerHandlers(state: MigrationState, held: Held): void {
   const now = (): string => new Date().toISOString();
   setHandler(statusQuery, () => state.summary(now()), { description: 'One look: phase, counts, failures, what it waits for' });
+  setHandler(controlQuery, (): Control => ({ paused: state.paused, aborting: state.aborting, limits: state.limits }), {
+    description: 'What may begin now, for activities that wait for their turn',
+  });
   setHandler(
     pauseSignal,
     (note) => {

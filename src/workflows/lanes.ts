@@ -34,5 +34,5 @@ const MOST_IN_FLIGHT = 400;
 
 /** Activities in flight for `statements` at a time. */
 export function inFlightFor(statements: number): number {
-  return statements * 3;
+  return statements * 4;
 }

@@ -1,5 +1,6 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 
+import type { Control } from '../domain/control';
 import type { MigrationSpec, Phase } from '../domain/spec';
 import type { Finding, MigrationSummary, Stage, TableFailure, PhaseTimes, Decision } from '../domain/summary';
 import type { StatusCounts } from '../domain/status';
@@ -55,6 +56,8 @@ export const setLimitUpdate = defineUpdate<ParallelSpec, [SetLimit]>('set');
 export const retryUpdate = defineUpdate<{ retried: number }, [RetryRequest | undefined]>('retry');
 /** One look. */
 export const statusQuery = defineQuery<MigrationSummary>('status');
+/** What may begin now: activities ask it right before they begin something. */
+export const controlQuery = defineQuery<Control>('control');
 
 /** What a run carries over into the next (continue-as-new): bounded, see design.md. */
 export interface CarriedState {

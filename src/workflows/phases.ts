@@ -2,6 +2,7 @@ import type { RestartInput } from '../activities/types';
 import { type InventoryReplica, type ReplicaEntry, type ReplicatedTable, settled } from '../domain/inventory';
 import type { HostSpec } from '../domain/spec';
 import { tableActivities } from './activities';
+import { aborting, beginning } from './beginning';
 import { type HostScopes, inScopes } from './host-scopes';
 import { inFlightFor } from './lanes';
 import { failureOf, named, type Pass, type Runner } from './runner';
@@ -19,9 +20,12 @@ export class Phases {
     scopes: HostScopes,
   ) {
     this.activities = inScopes(tableActivities, scopes);
+    this.begun = beginning(this.activities, state);
   }
 
   private readonly activities: typeof tableActivities;
+  /** The same activities, none of which begins while the migration is paused. */
+  private readonly begun: typeof tableActivities;
 
   private hostOf(name: string): HostSpec {
     const host = this.state.spec.hosts.find((one) => one.name === name);
@@ -177,7 +181,7 @@ export class Phases {
   private async detachReplicas(table: ReplicatedTable, picked: readonly ReplicaEntry[]): Promise<void> {
     await this.all(table, picked, async (replica) => {
       const host = this.hostOf(replica.host);
-      const outcome = await this.activities.detachReplica.executeWithOptions(named('detach', replica, host.taskQueue), [
+      const outcome = await this.begun.detachReplica.executeWithOptions(named('detach', replica, host.taskQueue), [
         { ...this.attachInput(host, replica, 'before'), limit: this.state.limits.detach },
       ]);
       this.runner.took(picked, outcome);
@@ -193,26 +197,27 @@ export class Phases {
       zookeeper: zookeeperTarget(spec),
       allowMissingReplicas: spec.allowMissingReplicas,
       limit: this.state.limits.clean,
+      ...aborting(this.state),
       keep,
       ...(this.state.withoutHosts.length === 0 ? {} : { hostsGone: true }),
     };
     const name = nameOf(table);
     for (let returned = 0; ; returned += 1) {
       try {
-        this.runner.took(table.replicas, await this.activities.cleanTable.executeWithOptions(named('clean', name, spec.taskQueue), [input]));
+        this.runner.took(table.replicas, await this.begun.cleanTable.executeWithOptions(named('clean', name, spec.taskQueue), [input]));
         return;
       } catch (error) {
         if (failureOf(error).code !== 'REPLICAS_DIFFER' || returned >= RETURNS) throw error;
         this.state.decide(`${name.database}.${name.table} goes back: ${failureOf(error).message}`, undefined, new Date().toISOString());
       }
-      this.runner.took(table.replicas, await this.activities.returnTable.executeWithOptions(named('return', name, spec.taskQueue), [input]));
+      this.runner.took(table.replicas, await this.begun.returnTable.executeWithOptions(named('return', name, spec.taskQueue), [input]));
       await this.detachReplicas(table, table.replicas);
     }
   }
 
   private async attachReplica(replica: ReplicaEntry, where: 'before' | 'after'): Promise<void> {
     const host = this.hostOf(replica.host);
-    const outcome = await this.activities.attachReplica.executeWithOptions(named('attach', replica, host.taskQueue), [
+    const outcome = await this.begun.attachReplica.executeWithOptions(named('attach', replica, host.taskQueue), [
       { ...this.attachInput(host, replica, where), replica: where === 'after' ? frozen(replica) : placed(replica, where) },
     ]);
     this.runner.took([replica], outcome);
@@ -220,7 +225,7 @@ export class Phases {
 
   private async reattach(replica: ReplicaEntry, where: 'before' | 'after'): Promise<void> {
     const host = this.hostOf(replica.host);
-    const outcome = await this.activities.reattachReplica.executeWithOptions(named('reattach', replica, host.taskQueue), [
+    const outcome = await this.begun.reattachReplica.executeWithOptions(named('reattach', replica, host.taskQueue), [
       this.attachInput(host, replica, where),
     ]);
     this.runner.took([replica], outcome);
@@ -233,6 +238,7 @@ export class Phases {
       replica: placed(replica, replica.moved === true ? where : 'before'),
       zookeeper: zookeeperTarget(this.state.spec),
       limit: this.state.limits.restore,
+      ...aborting(this.state),
       writable: this.state.spec.verify.writable,
     };
   }
@@ -246,8 +252,8 @@ export class Phases {
     const hosts = this.hostsOf(table, where);
     const zookeeper = zookeeperTarget(spec);
     try {
-      const elected = await this.activities.electFirst.executeWithOptions(named('elect', nameOf(table), spec.taskQueue), [
-        { migration: spec.id, hosts, table: placedTable(table, where), zookeeper },
+      const elected = await this.begun.electFirst.executeWithOptions(named('elect', nameOf(table), spec.taskQueue), [
+        { migration: spec.id, hosts, table: placedTable(table, where), zookeeper, ...aborting(this.state) },
       ]);
       const first = table.replicas.find(({ host }) => host === elected.first);
       if (first === undefined) throw new Error(`elected ${elected.first}, which has no replica of the table`);
@@ -271,7 +277,7 @@ export class Phases {
   ): Promise<void> {
     const { spec } = this.state;
     const host = this.hostOf(replica.host);
-    const outcome = await this.activities.restoreReplica.executeWithOptions(named('restore', replica, host.taskQueue), [
+    const outcome = await this.begun.restoreReplica.executeWithOptions(named('restore', replica, host.taskQueue), [
       {
         migration: spec.id,
         host: hostTarget(host, where),
@@ -281,6 +287,7 @@ export class Phases {
         writable: spec.verify.writable,
         blobs: spec.verify.blobs,
         limit: this.state.limits.restore,
+        ...aborting(this.state),
         alone,
       },
     ]);

@@ -127,7 +127,6 @@ export class Runner {
   }
 
   private start(pass: Pass, table: ReplicatedTable, picked: readonly ReplicaEntry[], lanes: readonly string[]): void {
-    this.state.inFlight += 1;
     void pass
       .work(table, picked)
       .then(
@@ -141,7 +140,6 @@ export class Runner {
         },
       )
       .finally(() => {
-        this.state.inFlight -= 1;
         this.lanes.release(lanes);
         this.state.touch();
       });

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+
+import type { MigrationSummary } from '../../src/domain/summary';
+import { Ground, pause } from '../support/stack';
+
+const TABLES = 10;
+const RESTORE = /^SYSTEM RESTORE REPLICA/u;
+
+/** Tables that take a second each: more of them are in flight in a worker than statements. */
+async function slowTables(ground: Ground): Promise<void> {
+  await ground.seed(
+    Array.from({ length: TABLES }, (_, i) => ({
+      database: ground.database, name: `slow ${i}`, columns: 'part UInt16, x UInt64', partitionBy: 'part', orderBy: 'x',
+      data: [{ select: 'SELECT number % 240, number FROM numbers(960)' }],
+    })),
+    { replicate: false },
+  );
+}
+
+describe('what waits for its turn in a worker', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+
+  beforeEach(async () => {
+    ground = await Ground.on('turns');
+    await slowTables(ground);
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  async function untilRestoring(): Promise<{ before: Record<string, string>; marks: Record<string, number> }> {
+    const before = await ground.oracle();
+    const marks = ground.marks();
+    ground.worker();
+    const spec = ground.spec((document) => (document['parallel'] = { detach: 4, clean: 4, restore: 1 }));
+    assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
+    await ground.until(() => ground.statements(marks, RESTORE).length > 0, 'the first RESTORE');
+    return { before, marks };
+  }
+
+  it('is not begun once the migration is paused, by one replica or the other, and is begun once when it goes on', async () => {
+    const { before, marks } = await untilRestoring();
+    assert.equal((await ground.cli('pause', ground.id)).code, 0);
+    const paused = await ground.until(({ waitingFor }) => waitingFor?.reason.startsWith('paused') === true, 'nothing in flight');
+    assert.equal((paused as unknown as MigrationSummary).inFlight, 0);
+    const sent = ground.statements(marks, RESTORE).length;
+    // Four tables of two replicas are in flight: what begins in the second that it takes to ask again is two or three.
+    assert.ok(sent <= 5, `${sent} RESTOREs were sent before it stood still`);
+    assert.equal(paused.counts.RESTORED, sent, 'what was begun has ended, proved');
+    await pause(4_000);
+    assert.equal(ground.statements(marks, RESTORE).length, sent);
+    assert.equal((await ground.cli('resume', ground.id)).code, 0);
+    const ended = await ground.until(({ outcome }) => outcome !== 'running' && outcome !== 'waiting', 'the end');
+    assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
+    assert.equal(ground.statements(marks, RESTORE).length, 2 * TABLES);
+    assert.deepEqual(await ground.oracle(), before);
+    const report = await ground.cli('report', ground.id);
+    assert.doesNotMatch(report.stdout, /RECALLED/u, 'it is no failure, and is not told as one');
+  });
+
+  it('is not begun once the migration is aborted: the abort looks at its table anew', async () => {
+    const { before } = await untilRestoring();
+    assert.equal((await ground.cli('abort', ground.id)).code, 0);
+    const ended = await ground.until(({ outcome }) => outcome !== 'running', 'the end');
+    assert.equal(ended.outcome, 'aborted', JSON.stringify(ended));
+    assert.deepEqual(ended.failures, []);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('follows a limit that is raised meanwhile', async () => {
+    const { before } = await untilRestoring();
+    assert.equal((await ground.cli('set', ground.id, 'parallel.restore=4')).code, 0);
+    const ended = await ground.until(({ outcome }) => outcome !== 'running', 'the end');
+    assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
+    assert.deepEqual(await ground.oracle(), before);
+  });
+});
