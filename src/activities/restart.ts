@@ -13,6 +13,8 @@ import type { LocateOutcome, RestartInput, RestartOutcome } from './types';
 
 /** A server counts as younger when the instant of its start, by its own clock, moved by more than this. */
 const BOOT_TOLERANCE_S = 2;
+/** A server that has just started is let grow so old first: its next start could not be told from this one otherwise. */
+const OLD_ENOUGH_S = 2 * BOOT_TOLERANCE_S + 1;
 const COMMAND_OUTPUT_SHOWN = 1_500;
 
 /**
@@ -51,11 +53,22 @@ async function bootBeforeRestart(connections: Connections, host: ClickHouseHost,
   const now = await currentRoot(connections, host, input);
   if (now !== undefined && sameEnsemble(now, input.after)) return 'moved';
   await stillHeldHost(host, input.migration);
-  const boot = await bootInstant(host);
+  const boot = await bootOfGrown(host);
   const asked = await restartAsked(host, input);
   if (asked !== undefined) return asked;
   await addEvent(host, input.migration, 'restart', { boot, to: describe(input.after) });
   return boot;
+}
+
+/** The instant of a server's start, once it is old enough for the next start to count as another. */
+async function bootOfGrown(host: ClickHouseHost): Promise<number> {
+  for (;;) {
+    const [row] = await host.select<{ up: number | string }>('SELECT toInt64(uptime()) AS up', { doing: 'asking how long it has been up', timeoutMs: 10_000 });
+    const up = Number(row?.up);
+    if (!(up < OLD_ENOUGH_S)) return bootInstant(host);
+    report({ doing: `${host.name} has just started: its restart is asked for in a moment` });
+    await sleep((OLD_ENOUGH_S - up) * 1_000);
+  }
 }
 
 /** Whether the server answers, asked a few times. A refusal (wrong password) is an answer, and final. */

@@ -1,11 +1,23 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import { killPart, startPart } from '../../src/dev/stack';
-import { type Child, Ground, pause, someTables, sql } from '../support/stack';
+import { type Child, Ground, pause, someTables, type SpecDocument, sql } from '../support/stack';
 import { nodesAt, wholeTree } from '../support/zookeeper';
 import { finish, reasons, statementSeen } from './support';
 
 const RESTORE = /^\s*SYSTEM RESTORE REPLICA/u;
+/** Notes for how many seconds a server has been up, then runs the command that restarts it. */
+const AGED_RESTART = [
+  process.execPath,
+  '-e',
+  `const [url, file, command, ...args] = process.argv.slice(1);
+  fetch(url + '/?query=SELECT+uptime()').then((answer) => answer.text()).then((up) => {
+    require('node:fs').appendFileSync(file, up);
+    require('node:child_process').execFileSync(command, args);
+  });`,
+];
 const ONE_AT_A_TIME = { parallel: { detach: 1, clean: 1, restore: 1 } };
 
 describe('a part that is killed in the middle of a migration', function () {
@@ -23,9 +35,12 @@ describe('a part that is killed in the middle of a migration', function () {
     await ground.end();
   });
 
-  async function atGate(...gates: string[]): Promise<void> {
+  async function atGate(gate: string, change: (document: SpecDocument) => void = () => undefined): Promise<void> {
     ground.worker();
-    const spec = ground.spec((document) => Object.assign(document, { pauseBefore: gates, ...ONE_AT_A_TIME }));
+    const spec = ground.spec((document) => {
+      Object.assign(document, { pauseBefore: [gate], ...ONE_AT_A_TIME });
+      change(document);
+    });
     const started = await ground.cli('start', spec, '--execute', '--watch', '--json');
     assert.equal(started.code, 4, started.stdout + started.stderr);
   }
@@ -90,6 +105,24 @@ describe('a part that is killed in the middle of a migration', function () {
     await reasons(ground, new RegExp(`HOST_UNREACHABLE: ${host.name}`, 'u'));
     await startPart(ground.up.dir, host.name);
     await completes();
+  });
+
+  it('a host right before it is restarted: it is let grow old enough first for its next start to be told from this one', async () => {
+    const ages = join(ground.dir, 'ages');
+    await atGate('restart', (document) => {
+      for (const [index, { name, url }] of ground.hosts.entries()) {
+        const restart = document.clickhouse.restart['command'] as string[];
+        const command = [...AGED_RESTART, url, ages, ...restart.map((word) => word.replace('{host}', name))];
+        document.clickhouse.hosts[index] = { name, url, restart: { command } };
+      }
+    });
+    await Promise.all(ground.hosts.map(({ name }) => killPart(ground.up.dir, name)));
+    await Promise.all(ground.hosts.map(({ name }) => startPart(ground.up.dir, name)));
+    await ground.cli('approve', ground.id, 'restart');
+    await completes();
+    const seen = readFileSync(ages, 'utf8').trim().split('\n').map(Number);
+    assert.equal(seen.length, ground.hosts.length);
+    assert.ok(seen.every((age) => age >= 5), `restarted at the age of ${seen.join(', ')} s`);
   });
 
   it('a host inside RESTORE of a table with many parts: what it left half done is mended by the saved manifest, and proved', async () => {
