@@ -6,7 +6,8 @@
  *                              [--only-migration] [--cpu-prof DIR] [--json]
  *
  * - A: the migration: a worker of its own process, `start --execute`; tables restored by the duration of its restore phase
- * - B: the same activity functions (restoreReplica: note, RESTORE, proof, note) in a plain pool, without Temporal
+ * - B: the same activity functions (restoreReplica: note, RESTORE, proof, note) in a plain pool as wide as the statements, without Temporal
+ * - W: the same in a pool as wide as what the migration has in flight, of which as many statements run at a time
  * - C: `SYSTEM RESTORE REPLICA` alone in a plain pool: no proof, no note, nothing to go on from after a crash
  *
  * Each is prepared alike (detached, cleaned, host restarted on its next root, attached, baseline saved); for B and C that is not
@@ -34,6 +35,7 @@ import { addEvent, createStore } from '../src/clickhouse/store';
 import { seedTables, type SeedTable } from '../src/dev/seed';
 import { restartHost, stackDown, stackStatus, stackUp, type HostDescription, type StackDescription } from '../src/dev/stack';
 import type { InventoryReplica } from '../src/domain/inventory';
+import { inFlightFor } from '../src/workflows/in-flight';
 import { cpuSampler, type CpuSampler, type CpuSeconds } from './support/cpu';
 import { historyFigures, type HistoryFigures } from './support/histories';
 import { restoresIn, statementKinds, type StatementKind } from './support/statement-log';
@@ -41,10 +43,10 @@ import { restoresIn, statementKinds, type StatementKind } from './support/statem
 const CLI = path.resolve(__dirname, '../src/cli.js');
 const DATABASE = 'bench';
 const ZOOKEEPER = { auxiliary: {} };
-const WAYS = ['A', 'B', 'C'] as const;
+const WAYS = ['A', 'B', 'W', 'C'] as const;
 type Way = (typeof WAYS)[number];
 
-const WORDS: Readonly<Record<Way, string>> = { A: 'migration', B: 'same activities, no Temporal', C: 'RESTORE alone' };
+const WORDS: Readonly<Record<Way, string>> = { A: 'migration', B: 'same activities, no Temporal', W: 'the same, as many in flight', C: 'RESTORE alone' };
 
 /** One way, measured once. */
 interface Measured {
@@ -243,15 +245,15 @@ class Bench {
     return file;
   }
 
-  /** B and C. */
-  private async loop(way: 'B' | 'C', round: number): Promise<Measured> {
+  /** B, W and C. */
+  private async loop(way: 'B' | 'W' | 'C', round: number): Promise<Measured> {
     const migration = `bare-${this.root}`;
     const limit = this.chosen.concurrency;
     for (const host of this.up.hosts) await addEvent(this.connections.host(this.target(host)), migration, 'claimed', {});
     const replicas = await this.prepare(migration);
     this.watchCpu(process.pid);
     const from = Date.now();
-    await this.onEach(replicas, limit, async (replica, host) => {
+    await this.onEach(replicas, way === 'W' ? inFlightFor(limit) : limit, async (replica, host) => {
       if (way === 'C') {
         await this.connections.host(host).run(statements.restore(replica), { doing: 'restoring', timeoutMs: 600_000 });
         return;
@@ -425,7 +427,7 @@ function resultText(chosen: Choices, measured: readonly Measured[]): string {
     ...of('A').map(migrationText),
     ...chosen.ways.map((way) => `${way}: ${statementsText(of(way).at(-1))}`),
     `medians, tables/s: ${chosen.ways.map((way) => `${way} ${speed(way).toFixed(1)}`).join(', ')}`,
-    ...(chosen.ways.length === 1 ? [] : [`A/B ${(speed('A') / speed('B')).toFixed(2)}   A/C ${(speed('A') / speed('C')).toFixed(2)}   B/C ${(speed('B') / speed('C')).toFixed(2)}`]),
+    ...(chosen.ways.length === 1 ? [] : [`A/B ${(speed('A') / speed('B')).toFixed(2)}   A/W ${(speed('A') / speed('W')).toFixed(2)}   A/C ${(speed('A') / speed('C')).toFixed(2)}   B/C ${(speed('B') / speed('C')).toFixed(2)}`]),
   ].join('\n');
 }
 

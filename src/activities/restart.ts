@@ -55,7 +55,8 @@ async function bootBeforeRestart(connections: Connections, host: ClickHouseHost,
   await stillHeldHost(host, input.migration);
   const boot = await bootOfGrown(host);
   const asked = await restartAsked(host, input);
-  if (asked !== undefined) return asked;
+  // Younger than when it was asked for, and not where it should be: that restart is over, and another one is needed.
+  if (asked !== undefined && boot <= asked + BOOT_TOLERANCE_S) return asked;
   await addEvent(host, input.migration, 'restart', { boot, to: describe(input.after) });
   return boot;
 }

@@ -49,7 +49,9 @@ function reconcileRunning(summary: MigrationSummary, pending: readonly PendingAc
 
 function closedOutcome(summary: MigrationSummary, status: WorkflowExecutionStatusName): Outcome {
   if (status !== 'COMPLETED') return 'failed';
-  return summary.outcome === 'aborted' || summary.aborting ? 'aborted' : 'completed';
+  // An abort that came when all was done already aborted nothing: what the workflow itself said last stands.
+  if (summary.outcome === 'aborted' || summary.outcome === 'completed') return summary.outcome;
+  return summary.aborting ? 'aborted' : 'completed';
 }
 
 function later(left: string, right: string): string {

@@ -6,6 +6,8 @@
 export const FAILURE_KINDS = {
   /** The server does not answer, or refuses the connection. */
   HOST_UNREACHABLE: 'passing',
+  /** The server answers that it has too much to do, or is going down. */
+  HOST_BUSY: 'passing',
   /** ZooKeeper does not answer, from the worker or from the server. */
   ZOOKEEPER_UNAVAILABLE: 'passing',
   /** A statement is still running, or its reply was lost; the world was not yet seen to have changed. */

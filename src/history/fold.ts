@@ -163,6 +163,8 @@ export class HistoryFold {
   private fail({ scheduledEventId, failure, time }: ActivityFailed): void {
     const pending = this.pending.get(scheduledEventId);
     this.pending.delete(scheduledEventId);
+    // It waited for its turn and was not begun: it failed at nothing.
+    if (failure?.code === 'RECALLED') return;
     for (const ref of pending?.refs ?? []) {
       const id = replicaId(ref);
       const record = this.records.get(id) ?? this.add(id, fromInventory(ref as InventoryReplica, time));

@@ -33,8 +33,9 @@ const INSPECT_OPTIONS: ActivityOptions = {
 
 /** The status file: a try that fails is made good by the next tick. */
 const MIRROR_OPTIONS: ActivityOptions = {
+  scheduleToStartTimeout: '30s',
   startToCloseTimeout: '60s',
-  heartbeatTimeout: '30s',
+  heartbeatTimeout: '15s',
   retry: { maximumAttempts: 2, initialInterval: '200ms' },
 };
 

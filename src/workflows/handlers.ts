@@ -1,5 +1,6 @@
 import { ApplicationFailure, setHandler } from '@temporalio/workflow';
 
+import { tableGlobFault } from '../config/table-filter';
 import type { Control } from '../domain/control';
 import { PHASES, type ParallelSpec, type Phase } from '../domain/spec';
 import {
@@ -97,7 +98,8 @@ export function registerHandlers(state: MigrationState, held: Held): void {
     },
     {
       description: 'Try again what failed, while it holds after a failure. Payload: none, or {"tables": ["glob"], "skip": ["glob"]}',
-      validator: (_request: RetryRequest | undefined) => {
+      validator: (request: RetryRequest | undefined) => {
+        validateGlobs(request);
         if (!held.holding) throw ApplicationFailure.nonRetryable('the migration does not hold after a failure', 'UNSUPPORTED');
       },
     },
@@ -138,6 +140,20 @@ function validateLimit({ key, value }: SetLimit): void {
   }
   if (!Number.isInteger(value) || value < 1 || value > 1_000) {
     throw ApplicationFailure.nonRetryable(`${key} takes a whole number from 1 to 1000`, 'UNSUPPORTED');
+  }
+}
+
+/** People send updates by hand: a text in place of a list would be taken letter by letter, and a glob that cannot be read fails every task. */
+function validateGlobs(request: unknown): void {
+  const { tables = [], skip = [] } = (request ?? {}) as Readonly<Record<string, unknown>>;
+  for (const [name, globs] of Object.entries({ tables, skip })) {
+    if (!Array.isArray(globs) || !globs.every((glob) => typeof glob === 'string')) {
+      throw ApplicationFailure.nonRetryable(`"${name}" takes a list of globs on database.table, as in {"${name}": ["shop.*"]}`, 'UNSUPPORTED');
+    }
+    for (const glob of globs) {
+      const fault = tableGlobFault(glob);
+      if (fault !== undefined) throw ApplicationFailure.nonRetryable(`"${name}": the glob ${JSON.stringify(glob)}: ${fault}`, 'UNSUPPORTED');
+    }
   }
 }
 

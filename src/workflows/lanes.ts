@@ -12,16 +12,21 @@ export class Lanes {
     return this.running;
   }
 
-  /** Resolves when every lane has a free place, and takes one in each. */
-  async acquire(lanes: readonly string[], limit: () => number): Promise<void> {
-    await condition(() => this.running < MOST_IN_FLIGHT && lanes.every((lane) => (this.busy.get(lane) ?? 0) < limit()));
+  /**
+   * Resolves when every lane has a free place, and takes one in each.
+   *
+   * @param activities how many a table may have in flight at a time: one a replica
+   */
+  async acquire(lanes: readonly string[], activities: number, limit: () => number): Promise<void> {
+    const fits = (): boolean => this.running === 0 || this.running + activities <= MOST_IN_FLIGHT;
+    await condition(() => fits() && lanes.every((lane) => (this.busy.get(lane) ?? 0) < limit()));
     for (const lane of lanes) this.busy.set(lane, (this.busy.get(lane) ?? 0) + 1);
-    this.running += 1;
+    this.running += activities;
   }
 
-  release(lanes: readonly string[]): void {
+  release(lanes: readonly string[], activities: number): void {
     for (const lane of lanes) this.busy.set(lane, (this.busy.get(lane) ?? 1) - 1);
-    this.running -= 1;
+    this.running -= activities;
   }
 
   async drained(): Promise<void> {
@@ -29,10 +34,5 @@ export class Lanes {
   }
 }
 
-/** Tables at once, each with one activity a replica at the most: far below Temporal's 2,000 pending activities. */
+/** Activities at once: far below Temporal's 2,000 pending ones, and fewer than a worker takes, so that there is always room for the mirror. */
 const MOST_IN_FLIGHT = 400;
-
-/** Activities in flight for `statements` at a time. */
-export function inFlightFor(statements: number): number {
-  return statements * 4;
-}

@@ -1,10 +1,12 @@
 import {
+  ActivityFailure,
   allHandlersFinished,
   ApplicationFailure,
   CancellationScope,
   condition,
   continueAsNew,
   isCancellation,
+  patched,
 } from '@temporalio/workflow';
 
 import type { FinishOutcome, PreflightOutcome } from '../activities/types';
@@ -24,6 +26,9 @@ import { hostTarget, moves } from './targets';
 
 /** Planned tables in one payload: some 300 bytes each, and 2 MB are the limit. */
 const PLANNED_A_PAGE = 2_000;
+
+/** Migrations that began before the inventory was listed at the beginning go on without. */
+const LISTED_FIRST = 'the whole inventory is listed before detach';
 
 const STAGES: readonly Stage[] = ['preflight', ...PHASES, 'finish'];
 
@@ -69,11 +74,13 @@ class Migration {
   private hostsDone: string[] = [];
   /** The first stage to run; after a hold the phases run again from the first, and what is proved is passed by. */
   private from: Stage;
+  /** An abort broke off with something that is no table's. */
+  private broken = false;
 
   constructor(private readonly input: MigrationInput) {
     this.state = new MigrationState(input, now());
     registerHandlers(this.state, this.held);
-    this.from = input.carried?.stage ?? 'detach';
+    this.from = input.carried?.stage ?? 'preflight';
     this.mirror = new Mirror(this.state);
     this.runner = new Runner(this.state, this.scopes);
     this.phases = new Phases(this.state, this.runner, this.scopes);
@@ -92,7 +99,7 @@ class Migration {
       const failed = await this.attempt(after);
       after = undefined;
       const fewer = this.state.withoutHosts.length > without;
-      if (fewer || (this.state.aborting && this.state.outcome !== 'aborted')) continue;
+      if (fewer || (this.state.aborting && this.state.outcome !== 'aborted' && !this.broken)) continue;
       if (!failed) return this.end();
       if (!(await this.hold())) break;
       this.hostsDone = [];
@@ -103,11 +110,18 @@ class Migration {
   /** True when something failed. What a host that is left out was needed for breaks off, and is begun again without it. */
   private async attempt(after: string | undefined): Promise<boolean> {
     const without = this.state.withoutHosts.length;
+    const { aborting } = this.state;
+    this.broken = false;
     try {
-      return this.state.aborting ? await this.abort(after) : await this.migrate(after);
+      return aborting ? await this.abort(after) : await this.migrate(after);
     } catch (error) {
-      if (!isCancellation(error) || this.state.withoutHosts.length === without) throw error;
-      return false;
+      if (isCancellation(error) && this.state.withoutHosts.length > without) return false;
+      if (!(error instanceof ActivityFailure)) throw error;
+      // No table's work, such as reading a page of the inventory: it fails the migration as a table does, with all that belongs to it.
+      const { code, message } = failureOf(error);
+      this.state.fail({ host: '', database: '', table: '' }, code, message);
+      this.broken = aborting;
+      return true;
     } finally {
       await this.runner.lanes.drained();
     }
@@ -144,7 +158,7 @@ class Migration {
   /** Preflight, and freeze the inventory. */
   private async begin(): Promise<void> {
     this.state.enter('preflight', now());
-    const { known } = await this.without(() => this.preflight());
+    const { known } = await this.orFail(() => this.without(() => this.preflight()));
     if (!known && this.state.refusals.length > 0) await this.refuse();
     if (this.state.spec.takeOver !== undefined) await this.attachTakenOver(known);
     const frozen = await this.orFail(() =>
@@ -264,7 +278,8 @@ class Migration {
   private async stage(stage: Stage, after: string | undefined): Promise<PassEnd> {
     switch (stage) {
       case 'preflight':
-        return { end: 'done' };
+        // What is not listed here would be missing in the status file until its turn comes, and for ever where the migration stops before.
+        return patched(LISTED_FIRST) ? this.pass(() => this.runner.run(this.phases.list(), after)) : { end: 'done' };
       case 'detach':
         return this.pass(() => this.runner.run(this.phases.detach(), after));
       case 'clean':
@@ -537,7 +552,7 @@ class Migration {
     this.state.leave(now());
     await this.close();
     throw ApplicationFailure.nonRetryable(
-      `${words}:\n${list.join('\n')}${more}\nWhen the cause is mended: ch-zk-migrate retry ${id}`,
+      `${words}:\n${list.join('\n')}${more}\nWhen the cause is mended: ch-zk-migrate ${this.state.aborting ? 'abort' : 'retry'} ${id}`,
       'MIGRATION_FAILED',
       this.state.failures,
     );

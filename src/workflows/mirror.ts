@@ -1,4 +1,4 @@
-import { condition, setCurrentDetails, upsertMemo } from '@temporalio/workflow';
+import { condition, patched, setCurrentDetails, upsertMemo } from '@temporalio/workflow';
 
 import { SUMMARY_MEMO_KEY } from '../domain/summary';
 import { mirrorActivities } from './activities';
@@ -7,6 +7,7 @@ import type { MigrationState } from './state';
 
 /** No more often than this while a migration goes on. */
 const EVERY_MS = 2_000;
+const MEMO_APART = 'the memo does not wait for the status file';
 
 /** Keeps memo and status file up to date while something changes; both are copies, the history is the truth. */
 export class Mirror {
@@ -16,7 +17,7 @@ export class Mirror {
   constructor(private readonly state: MigrationState) {}
 
   start(): void {
-    this.running = this.loop();
+    this.running = patched(MEMO_APART) ? this.loops() : this.loop();
   }
 
   /** Ends the loop, and waits for a write that is under way. */
@@ -40,19 +41,39 @@ export class Mirror {
       const { error } = await mirrorActivities.mirrorStatus.executeWithOptions({ summary: `status file ${spec.statusFile}`, taskQueue: spec.taskQueue }, [
         { migration: spec.id, statusFile: spec.statusFile },
       ]);
-      this.state.statusFileError = error;
+      this.said(error);
     } catch (error) {
-      this.state.statusFileError = error instanceof Error ? (error.cause instanceof Error ? error.cause.message : error.message) : String(error);
+      this.said(error instanceof Error ? (error.cause instanceof Error ? error.cause.message : error.message) : String(error));
     }
   }
 
+  private said(error: string | undefined): void {
+    if (error === this.state.statusFileError) return;
+    this.state.statusFileError = error;
+    this.state.touch();
+  }
+
+  /** A status file that takes long, or waits for a worker, holds up nobody who looks. */
+  private async loops(): Promise<void> {
+    const memo = (): Promise<void> => Promise.resolve(this.memo());
+    await Promise.all([this.whenever(memo), this.whenever(() => this.file())]);
+  }
+
+  /** As it was in migrations that began before {@link MEMO_APART}. */
   private async loop(): Promise<void> {
-    while (!this.stopped) {
-      await condition(() => this.state.dirty || this.stopped);
-      if (this.stopped) return;
-      this.state.dirty = false;
+    await this.whenever(async () => {
       this.memo();
       await this.file();
+    });
+  }
+
+  /** Copies once after each change, and no more often than every {@link EVERY_MS}. */
+  private async whenever(copy: () => Promise<void>): Promise<void> {
+    for (let seen = -1; !this.stopped; ) {
+      await condition(() => this.state.changes !== seen || this.stopped);
+      if (this.stopped) return;
+      seen = this.state.changes;
+      await copy();
       await condition(() => this.stopped, EVERY_MS);
     }
   }

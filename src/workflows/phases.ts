@@ -4,7 +4,7 @@ import type { HostSpec } from '../domain/spec';
 import { tableActivities } from './activities';
 import { aborting, beginning } from './beginning';
 import { type HostScopes, inScopes } from './host-scopes';
-import { inFlightFor } from './lanes';
+import { inFlightFor } from './in-flight';
 import { failureOf, named, type Pass, type Runner } from './runner';
 import type { MigrationState } from './state';
 import { hostTarget, moves, restartInput, returnInput, zookeeperTarget } from './targets';
@@ -37,6 +37,11 @@ export class Phases {
   private hostsOf(table: ReplicatedTable, where: 'before' | 'after'): ReturnType<typeof hostTarget>[] {
     const names = new Set([...table.replicas, ...(table.sharers ?? [])].map(({ host }) => host));
     return [...names].map((host) => hostTarget(this.hostOf(host), where));
+  }
+
+  /** Before phase 2: every replica is seen once, so that the history knows all of them. */
+  list(): Pass {
+    return { pick: () => [], limit: () => 1, work: () => Promise.resolve() };
   }
 
   /** Phase 2: save every manifest, DETACH, see that it is gone. */

@@ -85,9 +85,9 @@ export class Runner {
         if (picked.length > 0) {
           const lanes = [...new Set(picked.map(({ host }) => host))];
           if (!(await this.mayStart(pass))) return this.end('stopped');
-          await this.lanes.acquire(lanes, pass.limit);
+          await this.lanes.acquire(lanes, picked.length, pass.limit);
           if (!(await this.mayStart(pass))) {
-            this.lanes.release(lanes);
+            this.lanes.release(lanes, picked.length);
             return this.end('stopped');
           }
           this.start(pass, table, picked, lanes);
@@ -140,7 +140,7 @@ export class Runner {
         },
       )
       .finally(() => {
-        this.lanes.release(lanes);
+        this.lanes.release(lanes, picked.length);
         this.state.touch();
       });
   }

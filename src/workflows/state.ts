@@ -50,8 +50,8 @@ export class MigrationState {
   statusFileError: string | undefined;
   refusals: Finding[] = [];
   warnings: Finding[] = [];
-  /** Raised by every change, lowered when it was mirrored. */
-  dirty = true;
+  /** Counts the changes, for those who mirror them. */
+  changes = 0;
 
   constructor(
     readonly input: MigrationInput,
@@ -80,7 +80,7 @@ export class MigrationState {
   }
 
   touch(): void {
-    this.dirty = true;
+    this.changes += 1;
   }
 
   enter(stage: Stage, now: string): void {
@@ -119,7 +119,7 @@ export class MigrationState {
     const failure: TableFailure = { ...ref, phase: this.stage, code, message };
     const id = replicaId(ref);
     const others = this.failures.filter((one) => replicaId(one) !== id || one.phase !== this.stage);
-    if (others.length < MAX_FAILURES_SHOWN) this.failures = [...others, failure];
+    this.failures = [...others, failure].slice(-MAX_FAILURES_SHOWN);
     this.touch();
   }
 

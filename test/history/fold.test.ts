@@ -79,6 +79,12 @@ describe('history fold', () => {
     );
   });
 
+  it('what was not begun, since the migration was paused or aborted, failed at nothing', () => {
+    const story = new Story().page(a);
+    story.fail(story.detach(a), 'RECALLED', 'not begun');
+    assert.equal(story.replicas[0]?.error, undefined);
+  });
+
   it('what is left out on purpose is SKIPPED, in whatever run that was said, but not what was proved before', () => {
     const story = new Story().page(a, b, entry('ch-3', 'x/y')).update(b, 'RESTORED');
     story.run({ resume: { skip: ['shop.a'] } as never }, 'run');

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+
+import { parse } from 'yaml';
+
+import { connectTemporal } from '../../src/client';
+import { restartHost } from '../../src/dev/stack';
+import { ProxyHost, TAKEN } from '../support/proxy-host';
+import { Ground, hostAt, inPlace, someTables } from '../support/stack';
+
+describe('what is no single table', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+
+  beforeEach(async () => {
+    ground = await Ground.on('whole');
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  it('the status file, export and status name every replica from the beginning, however many pages there are', async () => {
+    // More than a page of the inventory.
+    await ground.seed(Array.from({ length: 105 }, (_, i) => ({ database: ground.database, name: `t${i}`, columns: 'x UInt8', orderBy: 'x', data: [] })));
+    ground.worker();
+    const started = await ground.cli('start', ground.spec(), '--execute', '--pause-before', 'detach', '--watch', '--json');
+    assert.equal(started.code, 4, started.stdout + started.stderr);
+    const { replicas } = await ground.json<{ replicas: { status: string }[] }>('status', ground.id, '--tables');
+    assert.equal(replicas.length, 210);
+    assert.ok(replicas.every(({ status }) => status === 'INIT'));
+    assert.equal((parse((await ground.cli('export', ground.id)).stdout) as unknown[]).length, 210);
+    await ground.until(() => (parse(readFileSync(ground.statusFile, 'utf8')) as unknown[]).length === 210, 'all of them in the status file', 20_000);
+    assert.equal((await ground.cli('abort', ground.id, '--watch')).code, 0);
+  });
+
+  it('an answer that is final, to a question that is no table\'s, fails the migration with its code and the retry; which ends it', async () => {
+    await ground.seed(someTables(ground.database, 1));
+    const before = await ground.oracle();
+    const proxy = await ProxyHost.before(ground.firstHost.url);
+    try {
+      ground.worker();
+      const spec = ground.spec((document) => {
+        inPlace(document);
+        hostAt(0, proxy.url)(document);
+        Object.assign(document, { pauseBefore: ['restore'], holdOnFailure: '10m' });
+      });
+      assert.equal((await ground.cli('start', spec, '--execute', '--watch')).code, 4);
+      proxy.script = ({ text, response }) => {
+        if (!text.includes('FROM _ch_zk_migrate.inventory')) return undefined;
+        response.writeHead(403, { 'x-clickhouse-exception-code': '516' }).end('Code: 516. DB::Exception: default: Authentication failed (AUTHENTICATION_FAILED)');
+        return TAKEN;
+      };
+      await ground.cli('approve', ground.id, 'restore');
+      const held = await ground.until(({ waitingFor }) => waitingFor?.reason.includes('failed in restore') === true, 'the hold');
+      assert.deepEqual(held.failures.map(({ code }) => code), ['AUTHENTICATION_FAILED']);
+
+      // What somebody sends by hand is looked at before it is taken.
+      const { client, connection } = await connectTemporal({ address: ground.up.temporal.address, namespace: ground.up.temporal.namespace });
+      try {
+        const handle = client.workflow.getHandle(ground.id);
+        for (const request of [{ skip: 'shop.*' }, { skip: ['a['] }, { tables: [1] }]) {
+          await assert.rejects(handle.executeUpdate('retry', { args: [request] }), JSON.stringify(request));
+        }
+      } finally {
+        await connection.close();
+      }
+      proxy.script = () => undefined;
+      const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+      assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+      assert.deepEqual(await ground.oracle(), before);
+    } finally {
+      await proxy.close();
+    }
+  });
+
+  it('a server that has too much to do is waited for, with the reason', async () => {
+    await ground.seed(someTables(ground.database, 1).filter(({ name }) => name === 't0'));
+    const before = await ground.oracle();
+    let busy = true;
+    const proxy = await ProxyHost.before(ground.firstHost.url, ({ text, response }) => {
+      if (!busy || !text.startsWith('SYSTEM RESTORE REPLICA')) return undefined;
+      response.writeHead(500, { 'x-clickhouse-exception-code': '202' }).end('Code: 202. DB::Exception: Too many simultaneous queries (TOO_MANY_SIMULTANEOUS_QUERIES)');
+      return TAKEN;
+    });
+    try {
+      ground.worker();
+      const spec = ground.spec((document) => {
+        inPlace(document);
+        hostAt(0, proxy.url)(document);
+      });
+      assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
+      await ground.until(({ reasons }) => reasons.some((reason) => reason.includes('HOST_BUSY')), 'the reason');
+      busy = false;
+      const ended = await ground.until(({ outcome }) => outcome !== 'running', 'the end');
+      assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
+      assert.deepEqual(await ground.oracle(), before);
+    } finally {
+      await proxy.close();
+    }
+  });
+
+  it('a host that somebody restarted on the wrong root is waited for again after retry', async () => {
+    await ground.seed(someTables(ground.database, 1).filter(({ name }) => name === 't0'));
+    const before = await ground.oracle();
+    ground.worker();
+    const spec = ground.spec((document) => {
+      document.clickhouse.restart = { manual: true, wave: 2 };
+    });
+    assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
+    const asked = /by hand/u;
+    await ground.until(({ waitingFor }) => (waitingFor?.reason ?? '').includes('by hand'), 'that somebody is asked');
+    for (const { name } of ground.hosts) await restartHost(ground.up.dir, name);
+    const astray = await ground.until(({ outcome }) => outcome === 'failed', 'the failure');
+    assert.ok(astray.failures.every(({ code }) => code === 'WRONG_ROOT'), JSON.stringify(astray.failures));
+    assert.equal((await ground.cli('retry', ground.id)).code, 0);
+    await ground.until(({ waitingFor, outcome }) => outcome === 'waiting' && (waitingFor?.reason ?? '').includes('by hand'), 'that somebody is asked again');
+    for (const { name } of ground.hosts) await restartHost(ground.up.dir, name, { zkRoot: ground.root });
+    const ended = await ground.until(({ outcome }) => outcome !== 'running' && outcome !== 'waiting', 'the end');
+    assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
+    assert.deepEqual(await ground.oracle(), before);
+  });
+});
