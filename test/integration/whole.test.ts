@@ -108,7 +108,6 @@ describe('what is no single table', function () {
       document.clickhouse.restart = { manual: true, wave: 2 };
     });
     assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
-    const asked = /by hand/u;
     await ground.until(({ waitingFor }) => (waitingFor?.reason ?? '').includes('by hand'), 'that somebody is asked');
     for (const { name } of ground.hosts) await restartHost(ground.up.dir, name);
     const astray = await ground.until(({ outcome }) => outcome === 'failed', 'the failure');
