@@ -16,7 +16,7 @@ import { sameSetting } from './zero-copy-facts';
 import type { AttachInput, ReplicaOutcome } from './types';
 
 /** The notes from which on a baseline stands and the replica's data may be on its way. */
-const PAST_BASELINE: ReadonlySet<ReplicaNote['step']> = new Set(['baseline', 'restoring', 'repairing', 'restored']);
+const PAST_BASELINE: ReadonlySet<ReplicaNote['step']> = new Set(['baseline', 'restoring', 'repairing', 'restored', 'started']);
 
 /**
  * Phase restart, one replica: ATTACH, see it readonly on an empty place in ZooKeeper, save the baseline manifest: nothing may be

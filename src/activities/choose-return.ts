@@ -5,7 +5,7 @@ import { locateHost } from './restart';
 import type { ChooseReturnInput, ChooseReturnOutcome, RestartInput } from './types';
 
 /** Steps from which on the old metadata does not fit any more: RESTORE gives parts new names. */
-const BEGUN = ['restoring', 'repairing', 'restored'];
+const BEGUN = ['restoring', 'repairing', 'restored', 'started'];
 
 /** Abort where the old metadata was kept: which hosts go back to it. Looks, and changes nothing but its own probes. */
 export async function chooseReturn(connections: Connections, input: ChooseReturnInput): Promise<ChooseReturnOutcome> {

@@ -4,6 +4,7 @@ import { MigrationError } from '../domain/failure';
 import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
 import { startBackground } from './background';
 import { type Connections, ensembleOf } from './deps';
+import { noteStarted } from './restore';
 import { proveLocks } from './zero-copy-proof';
 import type { ElectInput, ElectOutcome, HostTarget, MergesInput } from './types';
 
@@ -71,7 +72,12 @@ export async function startMerges(connections: Connections, input: MergesInput):
       await stillLocked(connections, input, { replica, target, note });
     }
   }
-  await Promise.all(members.map(({ replica, target, note }) => startBackground(connections.host(target), replica, note)));
+  await Promise.all(
+    members.map(async ({ replica, target, note }) => {
+      await startBackground(connections.host(target), replica, note);
+      await noteStarted(connections, { migration: input.migration, host: target, replica }, note);
+    }),
+  );
 }
 
 /** A replica whose locks went since its proof is not proved any more: a retry looks at it again, and starts its merges then. */

@@ -45,13 +45,21 @@ export interface Standing {
 export async function restoreReplica(connections: Connections, input: RestoreInput): Promise<ReplicaOutcome> {
   try {
     const { note, words } = await restoreAndProve(connections, input);
-    if (input.alone) await startBackground(connections.host(input.host), input.replica, note);
+    if (input.alone) {
+      await startBackground(connections.host(input.host), input.replica, note);
+      await noteStarted(connections, input, note);
+    }
     return { updates: [updateOf(input.replica, note, words)] };
   } catch (error) {
     // Given up, as far as this run goes: what it failed with is told, whether they start or not.
     if (input.alone && error instanceof MigrationError && error.kind === 'final') await startIfSafe(connections, input).catch(() => undefined);
     throw error;
   }
+}
+
+/** That its merges go on again: one that was proved and died before that is not done with. */
+export async function noteStarted(connections: Connections, { migration, host, replica }: Pick<RestoreInput, 'migration' | 'host' | 'replica'>, note: ReplicaNote): Promise<void> {
+  if (note.status === 'RESTORED' && note.step !== 'started') await connections.notes(host).write(migration, replica, { ...note, seq: note.seq + 1, step: 'started' });
 }
 
 /** A zero-copy replica that is not proved may hold blobs that nobody has a lock on: what removes parts stays stopped. */

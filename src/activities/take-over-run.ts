@@ -195,7 +195,7 @@ class Judge {
         ...FIRST_NOTE,
         seq: 1,
         status: 'RESTORED',
-        step: 'restored',
+        step: 'started',
         detachTake: manifest.take,
         baselineTake: manifest.take,
         oldMetadata: 'deleted',

@@ -82,6 +82,8 @@ export type Step =
   | 'restoring'
   | 'repairing'
   | 'restored'
+  /** Proved, and its merges go on again. */
+  | 'started'
   | 'returned';
 
 export const FIRST_NOTE: ReplicaNote = {

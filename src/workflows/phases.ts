@@ -1,3 +1,5 @@
+import { patched } from '@temporalio/workflow';
+
 import type { RestartInput } from '../activities/types';
 import { type InventoryReplica, type ReplicaEntry, type ReplicatedTable, settled } from '../domain/inventory';
 import type { HostSpec } from '../domain/spec';
@@ -91,7 +93,7 @@ export class Phases {
     return {
       pick: (table) => {
         if (table.replicas.some((replica) => this.runner.isLeftOut(replica) || this.state.failedHosts.has(replica.host))) return [];
-        return table.replicas.some(({ status }) => status === 'ZK_CLEANED') ? table.replicas : [];
+        return isOpen(table) || (mergesStopped(table) && patched(MERGES_TOO)) ? table.replicas : [];
       },
       limit: () => inFlightFor(this.state.limits.restore),
       work: (table) => this.restoreTable(table, where),
@@ -249,16 +251,15 @@ export class Phases {
   }
 
   private async restoreTable(table: ReplicatedTable, where: 'before' | 'after'): Promise<void> {
+    if (!isOpen(table)) return this.startMerges(table, where);
     if (table.replicas.length === 1) {
       for (const replica of table.replicas) await this.restoreReplica(replica, where, undefined, true);
       return;
     }
     const { spec } = this.state;
-    const hosts = this.hostsOf(table, where);
-    const zookeeper = zookeeperTarget(spec);
     try {
       const elected = await this.begun.electFirst.executeWithOptions(named('elect', nameOf(table), spec.taskQueue), [
-        { migration: spec.id, hosts, table: placedTable(table, where), zookeeper, ...aborting(this.state) },
+        { migration: spec.id, hosts: this.hostsOf(table, where), table: placedTable(table, where), zookeeper: zookeeperTarget(spec), ...aborting(this.state) },
       ]);
       const first = table.replicas.find(({ host }) => host === elected.first);
       if (first === undefined) throw new Error(`elected ${elected.first}, which has no replica of the table`);
@@ -267,11 +268,16 @@ export class Phases {
       const others = table.replicas.filter((replica) => replica !== first);
       await this.all(table, others, (replica) => this.restoreReplica(replica, where, first, false));
     } finally {
-      await this.activities.startMerges.executeWithOptions(
-        { ...named('start merges', nameOf(table), spec.taskQueue), retry: { maximumAttempts: 5 } },
-        [{ migration: spec.id, hosts, table, zookeeper }],
-      );
+      await this.startMerges(table, where);
     }
+  }
+
+  /** For as long as it takes: a table whose merges stay stopped fills up with parts. */
+  private async startMerges(table: ReplicatedTable, where: 'before' | 'after'): Promise<void> {
+    const { spec } = this.state;
+    await this.activities.startMerges.executeWithOptions(named('start merges', nameOf(table), spec.taskQueue), [
+      { migration: spec.id, hosts: this.hostsOf(table, where), table, zookeeper: zookeeperTarget(spec) },
+    ]);
   }
 
   private async restoreReplica(
@@ -317,8 +323,20 @@ export class Phases {
   }
 }
 
+/** Migrations that began before it was noted that merges go on again leave alone what is proved. */
+const MERGES_TOO = 'merges that stayed stopped are started by a retry';
+
+function isOpen({ replicas }: ReplicatedTable): boolean {
+  return replicas.some(({ status }) => status === 'ZK_CLEANED');
+}
+
+/** Proved, and cut short before its merges were started again. */
+function mergesStopped({ replicas }: ReplicatedTable): boolean {
+  return replicas.some(({ status, step }) => status === 'RESTORED' && step === 'restored');
+}
+
 /** The notes from which on a replica's baseline stands. */
-const BASELINE_SAVED: ReadonlySet<string> = new Set(['baseline', 'restoring', 'repairing', 'restored']);
+const BASELINE_SAVED: ReadonlySet<string> = new Set(['baseline', 'restoring', 'repairing', 'restored', 'started']);
 
 /** As the inventory froze it, with the place it will have. */
 function frozen(replica: ReplicaEntry): InventoryReplica {

@@ -100,6 +100,36 @@ describe('what is no single table', function () {
     }
   });
 
+  it('a table whose merges could not be started again is not done with: its run waits, and where that is ended, retry starts them', async () => {
+    await ground.seed(someTables(ground.database, 1).filter(({ name }) => name === 't0'));
+    const before = await ground.oracle();
+    let busy = true;
+    const proxy = await ProxyHost.before(ground.firstHost.url, ({ text, response }) => {
+      if (!busy || !text.startsWith('SYSTEM START MERGES')) return undefined;
+      response.writeHead(500, { 'x-clickhouse-exception-code': '202' }).end('Code: 202. DB::Exception: Too many simultaneous queries (TOO_MANY_SIMULTANEOUS_QUERIES)');
+      return TAKEN;
+    });
+    try {
+      ground.worker();
+      const spec = ground.spec((document) => {
+        inPlace(document);
+        hostAt(0, proxy.url)(document);
+      });
+      assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
+      await ground.until(({ reasons, counts }) => counts.RESTORED === 2 && reasons.some((reason) => reason.includes('HOST_BUSY')), 'all proved, and not all started');
+      await ground.temporal('workflow', 'terminate', '--workflow-id', ground.id, '--reason', 'test');
+      busy = false;
+      const marks = ground.marks();
+      const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+      assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+      assert.ok(ground.statements(marks, /^SYSTEM START MERGES/u).some(({ host }) => host === ground.firstHost.name));
+      assert.deepEqual(ground.statements(marks, /^(?:DETACH TABLE|SYSTEM RESTORE)/u), []);
+      assert.deepEqual(await ground.oracle(), before);
+    } finally {
+      await proxy.close();
+    }
+  });
+
   it('a host that somebody restarted on the wrong root is waited for again after retry', async () => {
     await ground.seed(someTables(ground.database, 1).filter(({ name }) => name === 't0'));
     const before = await ground.oracle();
