@@ -10,8 +10,8 @@ import { parse } from 'yaml';
 import { quoteTable } from '../../src/clickhouse/sql';
 import { type SeedTable, seedTables } from '../../src/dev/seed';
 import { killPart, stackStatus, startPart } from '../../src/dev/stack';
-import { type Child, Ground, pause, run, sql } from '../support/stack';
-import { finish } from './support';
+import { Ground, pause, run, sql } from '../support/stack';
+import { finish, KeptWorker } from './support';
 
 const RUNS = Number(process.env['FAULT_RUNS'] ?? 1);
 /** The one run of `npm test` is always the same schedule; more of them are others every time. */
@@ -95,12 +95,13 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
   const kills = new Tally();
   const repairs = new Tally();
   const failures = new Tally();
+  const endings = new Tally();
   let rows = 0;
   let done = 0;
 
   after(() => {
     process.stdout.write(
-      `      seed ${SEED}: ${done} of ${RUNS} runs\n      kills by phase and part: ${kills.toString()}\n      repairs: ${repairs.toString()}\n      failures that were retried: ${failures.toString()}\n      rows compared: ${rows}\n`,
+      `      seed ${SEED}: ${done} of ${RUNS} runs\n      kills by phase and part: ${kills.toString()}\n      repairs: ${repairs.toString()}\n      failures that were retried: ${failures.toString()}\n      workers that ended by themselves: ${endings.toString()}\n      rows compared: ${rows}\n`,
     );
   });
 
@@ -108,10 +109,11 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
     it(`run ${index + 1}: not a row is lost, none doubled, no table left detached`, async () => {
       const dice = new Dice(SEED + index);
       const ground = await Ground.on('fault');
+      let worker: KeptWorker | undefined;
       try {
         await seedRandom(ground, randomTables(dice, ground.database));
         const before = await ground.oracle();
-        let worker: Child = ground.worker();
+        worker = new KeptWorker(ground, (words) => endings.add(words));
         const spec = ground.spec((document) => (document['parallel'] = { detach: dice.number(1, 4), clean: dice.number(1, 4), restore: dice.number(1, 3) }));
         const started = await ground.cli('start', spec, '--execute', '--json');
         assert.equal(started.code, 0, started.stdout + started.stderr);
@@ -123,7 +125,7 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
           const stop = dice.one([true, false]);
           kills.add(`${phase} ${stop ? 'SIGSTOP' : 'SIGKILL'} ${part}`);
           if (stop) await stopped(ground, worker, part, dice.number(200, 8_000));
-          else ({ worker } = await killed(ground, worker, part, dice.number(0, 4_000)));
+          else await killed(ground, worker, part, dice.number(0, 4_000));
           readStatusFile(ground);
         }
         const outcome = await finish(ground, (code) => failures.add(code));
@@ -139,6 +141,7 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
         assert.ok(entries !== undefined && entries.length === Object.keys(after).length && entries.every(({ status }) => status === 'RESTORED'));
         done += 1;
       } finally {
+        worker?.leave();
         await ground.end();
       }
     });
@@ -171,21 +174,14 @@ function readStatusFile(ground: Ground): { status: string }[] | undefined {
   return entries as { status: string }[];
 }
 
-/** A worker in an object: a child is a promise too, and would be waited for. */
-async function killed(ground: Ground, worker: Child, part: string, ms: number): Promise<{ worker: Child }> {
-  if (part === 'worker') {
-    worker.kill('SIGKILL');
-    await worker;
-    await pause(ms);
-    return { worker: ground.worker() };
-  }
+async function killed(ground: Ground, worker: KeptWorker, part: string, ms: number): Promise<void> {
+  if (part === 'worker') return worker.killed(ms);
   await killPart(ground.up.dir, part);
   await pause(ms);
   await startPart(ground.up.dir, part);
-  return { worker };
 }
 
-async function stopped(ground: Ground, worker: Child, part: string, ms: number): Promise<void> {
+async function stopped(ground: Ground, worker: KeptWorker, part: string, ms: number): Promise<void> {
   const up = await stackStatus(ground.up.dir);
   const pid =
     part === 'worker' ? worker.pid

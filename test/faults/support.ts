@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 
 import { execa } from 'execa';
 
-import { type Ground, pause } from '../support/stack';
+import { type Child, type Ground, pause } from '../support/stack';
 
 /** Waits until a host has begun a statement, and answers which host. */
 export async function statementSeen(ground: Ground, marks: Readonly<Record<string, number>>, pattern: RegExp, on?: string): Promise<string> {
@@ -21,6 +21,51 @@ export async function reasons(ground: Ground, pattern: RegExp): Promise<void> {
     assert.ok(outcome === 'running' || outcome === 'waiting', `${outcome} before there was a reason like ${pattern.source}`);
     return said.some((reason) => pattern.test(reason));
   }, `a reason like ${pattern.source}`, 90_000);
+}
+
+/** A worker as a service manager keeps it: one that ends by itself, since Temporal was away when it started, is started again. */
+export class KeptWorker {
+  private child: Child;
+  private kept = true;
+
+  /** @param ended told with what it said last, when it ended by itself */
+  constructor(
+    private readonly ground: Ground,
+    private readonly ended: (words: string) => void,
+  ) {
+    this.child = this.start();
+  }
+
+  get pid(): number | undefined {
+    return this.child.pid;
+  }
+
+  /** Kills it with -9, and starts another after `ms`. */
+  async killed(ms: number): Promise<void> {
+    this.kept = false;
+    this.child.kill('SIGKILL');
+    await this.child;
+    await pause(ms);
+    this.kept = true;
+    this.child = this.start();
+  }
+
+  /** Not started again from here on. */
+  leave(): void {
+    this.kept = false;
+  }
+
+  private start(): Child {
+    const child = this.ground.worker();
+    void child.then(async (result) => {
+      if (!this.kept || this.child !== child) return;
+      const { exitCode, signal, all = '' } = result as { exitCode?: number; signal?: string; all?: string };
+      this.ended(`${signal ?? String(exitCode)}: ${all.trim().split('\n').slice(-3).join(' | ').slice(-300)}`);
+      await pause(1_000);
+      if (this.kept) this.child = this.start();
+    });
+    return child;
+  }
 }
 
 interface Failure {
