@@ -48,6 +48,7 @@ async function barrierAndDelete(connections: Connections, input: CleanInput): Pr
     await connections.turns.take({ migration, what: 'clean', limit, ...(aborting === true ? { aborting } : {}) }, async () => {
       fence();
       await deleteNodes(connections, input, members, zookeeper);
+      await lastLook(connections, input, members, zookeeper);
       await deleteOwnLocks(connections, input, members, zookeeper);
     });
   }
@@ -176,6 +177,14 @@ async function deleteNodes(
   if ((await zookeeper.exists(path)) !== undefined) {
     throw new MigrationError('REPLICA_LIVE', `${path} is there again after ${deleted} nodes were deleted: something lives on it`);
   }
+}
+
+/** Before the locks of a zero-copy table go, whose path may have been gone already, and nobody have looked since it waited for its turn. */
+async function lastLook(connections: Connections, input: CleanInput, members: readonly Member[], zookeeper: ZooKeeperSession): Promise<void> {
+  if (members.every(({ note }) => note.zeroCopy === null)) return;
+  await barrier(connections, input, members, zookeeper);
+  await seenUnchanged(connections, input, members);
+  fence();
 }
 
 /** No other attempt has come further since the notes were read: what it made anew would be deleted. */

@@ -5,6 +5,7 @@ import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
 import { startBackground } from './background';
 import { type Connections, ensembleOf } from './deps';
 import { noteStarted } from './restore';
+import { sameSetting } from './zero-copy-facts';
 import { proveLocks } from './zero-copy-proof';
 import type { ElectInput, ElectOutcome, HostTarget, MergesInput } from './types';
 
@@ -69,6 +70,7 @@ export async function startMerges(connections: Connections, input: MergesInput):
   if (members.some(({ note }) => note.zeroCopy !== null)) {
     if (members.some(({ note }) => note.status !== 'RESTORED')) return;
     for (const { replica, target, note } of members) {
+      await sameSetting(connections, target, replica, note);
       await stillLocked(connections, input, { replica, target, note });
     }
   }

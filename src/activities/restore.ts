@@ -119,6 +119,7 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   const proof = await prove(connections, input, note, standing);
   if (proof !== undefined) words.push(proof);
   words.push(...(await proveZeroCopy(connections, input, note)));
+  if (note.zeroCopy !== null) await sameSetting(connections, input.host, replica, note);
   note = { ...note, seq: note.seq + 1, status: 'RESTORED', step: 'restored' };
   await connections.notes(input.host).write(migration, replica, note);
   return words.length === 0 ? { note } : { note, words: words.join('; ') };

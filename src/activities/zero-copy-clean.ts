@@ -66,6 +66,10 @@ export async function deleteOwnLocks(
   for (const { replica, target, note } of members) {
     if (note.zeroCopy === null) continue;
     if (note.zeroCopy.locksTake === '') throw new MigrationError('INVARIANT', `the zero-copy locks of ${replicaLabel(replica)} were not saved`);
-    await deleteLocks(zookeeper, await savedLocks(connections.host(target), input.migration, replica, note.zeroCopy.locksTake));
+    const saved = await savedLocks(connections.host(target), input.migration, replica, note.zeroCopy.locksTake);
+    if (saved.length !== note.zeroCopy.locks) {
+      throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)}: ${saved.length} of its ${note.zeroCopy.locks} saved zero-copy locks are there, none is deleted`);
+    }
+    await deleteLocks(zookeeper, saved);
   }
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 
+import { quoteTable } from '../../src/clickhouse/sql';
 import { killPart, startPart } from '../../src/dev/stack';
-import { Ground, pause, sql } from '../support/stack';
+import { Ground, pause, run, sql } from '../support/stack';
 import { assertBlobsAndLocks, blobsOf, idOf, inPlace, LOCK_ROOT, locksUnder, onBlobs } from '../support/zero-copy';
 import { withZooKeeper } from '../support/zookeeper';
 import { finish, statementSeen } from './support';
@@ -127,6 +128,30 @@ describe('zero-copy tables, while parts of the migration are killed', function (
     assert.deepEqual((await ground.status()).failures.map(({ code }) => code), ['PROOF_FAILED']);
     assert.deepEqual(ground.statements(marks, /^\s*SYSTEM START MERGES/u), []);
     await withZooKeeper(ground.up, (session) => session.ensurePath(lost));
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    await proved();
+    assert.equal(ground.statements(marks, /^\s*SYSTEM START MERGES/u).length, 2);
+  });
+
+  it('keep their merges stopped when the setting of a proved replica is changed while another is restored, until it is as it was', async () => {
+    ground = await Ground.on('zc_setting');
+    await ground.seed([onBlobs(ground.database, 'many', PARTS)], { replicate: true });
+    ground.worker();
+    await atGate('restore');
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'restore');
+    const first = await statementSeen(ground, marks, /^\s*SYSTEM RESTORE REPLICA/u);
+    const second = ground.hosts.find(({ name }) => name !== first) ?? assert.fail();
+    await statementSeen(ground, marks, /^\s*SYSTEM RESTORE REPLICA/u, second.name);
+    const { url } = ground.hosts.find(({ name }) => name === first) ?? assert.fail();
+    const set = (value: 0 | 1): Promise<void> =>
+      run(url, `ALTER TABLE ${quoteTable({ database: ground.database, table: 'many' })} MODIFY SETTING allow_remote_fs_zero_copy_replication = ${value}`);
+    await set(0);
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    assert.deepEqual((await ground.status()).failures.map(({ code }) => code), ['ZERO_COPY_CHANGED']);
+    assert.deepEqual(ground.statements(marks, /^\s*SYSTEM START MERGES/u), []);
+    await set(1);
     const retried = await ground.cli('retry', ground.id, '--watch', '--json');
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     await proved();
