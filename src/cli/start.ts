@@ -34,7 +34,7 @@ export function startCommand(): Command {
     const { loadSpec } = await import('../config/load-spec.js');
     const { spec } = await loadSpec(file, overridesOf(options));
     const { withTemporal } = await import('./session.js');
-    await withTemporal(command, (session) => start(session, spec, options));
+    await withTemporal(command, (session) => start(session, spec, file, options));
   });
   return withExample(
     command,
@@ -55,14 +55,14 @@ function overridesOf(options: StartOptions): SpecOverrides {
   };
 }
 
-async function start(session: Session, spec: MigrationSpec, options: StartOptions): Promise<void> {
+async function start(session: Session, spec: MigrationSpec, file: string, options: StartOptions): Promise<void> {
   const execute = options.execute === true;
   if (execute) await refuseKnown(session, spec.id);
   const worker = options.withWorker === true ? await withWorker(session, spec, options) : undefined;
   try {
     await startWorkflow(session, spec, execute);
     if (execute) await follow(session, spec, options);
-    else await showDryRun(session, spec);
+    else await showDryRun(session, spec, file);
   } finally {
     worker?.drain();
     await worker?.ended;
@@ -180,12 +180,16 @@ async function refusedOr({ client, json }: Session, id: string, otherwise: ExitC
 }
 
 /** Waits for the dry run, and prints its plan from its history. */
-async function showDryRun(session: Session, spec: MigrationSpec): Promise<void> {
+async function showDryRun(session: Session, spec: MigrationSpec, file: string): Promise<void> {
   const { readDryRun } = await import('../client/dry-run.js');
   const { printPlan } = await import('./plan.js');
-  const { plan, runId } = await readDryRun(session.client, spec);
   const { planWorkflowId } = await import('../workflows/messages.js');
-  const id = planWorkflowId(plan.id);
+  const { oneLine } = await import('../report/words.js');
+  const id = planWorkflowId(spec.id);
+  const { plan, runId } = await readDryRun(session.client, spec, {
+    onStuck: (reason) => printNote(`${id} waits: ${oneLine(reason)}`),
+    next: `ch-zk-migrate doctor ${file}`,
+  });
   const link = webUiLink(session, id, runId);
   if (session.json) {
     printJson({ ...plan, id, runId, executed: false, ui: link });

@@ -1,12 +1,11 @@
 import { Command } from 'commander';
 
+import { DEFAULT_TASK_QUEUE } from '../domain/spec';
 import { CliError, EXIT, type GlobalOptions, printNote, withExample } from './common';
 
 interface WorkerOptions extends GlobalOptions {
   readonly taskQueue?: string;
 }
-
-const DEFAULT_TASK_QUEUE = 'ch-zk-migrate';
 
 export function workerCommand(): Command {
   const command = new Command('worker')

@@ -201,7 +201,7 @@ describe('commands on a migration', function () {
     await stage.start('lonely-1', { taskQueue: 'nobody-here' });
     const ran = await stage.run('status', 'lonely-1');
     assert.equal(ran.exit, 0, ran.stderr);
-    assert.match(ran.stdout, /no worker polls task queue "nobody-here": start one with `ch-zk-migrate worker`/);
+    assert.match(ran.stdout, /no worker polls task queue "nobody-here": start one with `ch-zk-migrate worker --task-queue nobody-here`/);
     const aborted = await stage.run('abort', 'lonely-1');
     assert.equal(aborted.exit, 0);
     assert.match(aborted.stdout, /recorded, and not taken in yet/);

@@ -2,7 +2,8 @@
  * A small workflow under the real one's name, for tests of the command line: it keeps a summary in the memo, takes every message, and
  * calls activities with inputs and results of the real shapes, but does nothing. It stands in because these tests are about what is
  * read from Temporal; the real workflow has tests of its own. The migration's id says how it behaves: `gate-…` waits before clean,
- * `fail-…` fails in detach in its first run, `hold-…` waits for a retry then, `again-…` continues as new after detach.
+ * `fail-…` fails in detach in its first run, `hold-…` waits for a retry then, `again-…` continues as new after detach, `refused-…` is refused
+ * by its preflight, `blind-…` fails before it knows anything.
  */
 import { ApplicationFailure, condition, continueAsNew, proxyActivities, setHandler, upsertMemo } from '@temporalio/workflow';
 
@@ -58,6 +59,12 @@ export async function migrate(input: MigrationInput): Promise<void> {
     upsertMemo({ [SUMMARY_MEMO_KEY]: summary });
   }
 
+  if (has('blind')) throw ApplicationFailure.nonRetryable('CLICKHOUSE_PASSWORD is not set where the worker runs', 'MISSING_VARIABLE');
+  if (has('refused')) {
+    const refusals = [{ code: 'UNKNOWN_REPLICA', host: 'ch-1', message: 'a replica is on no host', fix: 'name its host' }];
+    show({ phase: 'preflight', frozen: false, outcome: 'failed', refusals });
+    throw ApplicationFailure.nonRetryable('preflight refuses, nothing was changed', 'PREFLIGHT_REFUSED');
+  }
   setHandler(pauseSignal, (note) =>
     show({
       paused: true,

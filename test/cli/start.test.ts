@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { openStage, type Stage, TASK_QUEUE } from './stage';
+
+/** Against a real Temporal server; the workflow is a small one of the same name (see fake-migrate.ts). */
+describe('start', function () {
+  this.timeout(60_000);
+  let stage: Stage;
+  let stopWorker: () => Promise<void>;
+  let folder: string;
+
+  before(async function () {
+    this.timeout(300_000);
+    folder = await mkdtemp(join(tmpdir(), 'start-'));
+    stage = await openStage();
+    stopWorker = await stage.work();
+  });
+
+  after(async () => {
+    await stopWorker();
+    await stage.stop();
+    await rm(folder, { recursive: true });
+  });
+
+  async function specFile(id: string, taskQueue = TASK_QUEUE): Promise<string> {
+    const file = join(folder, `${id}.yaml`);
+    const lines = [
+      `id: ${id}`,
+      'clickhouse: { hosts: [ { name: ch-1, url: "http://127.0.0.1:1", restart: { none: true } } ] }',
+      'zookeeper: { connect: "127.0.0.1:1", root: /old, after: { root: /old } }',
+      `taskQueue: ${taskQueue}`,
+      `statusFile: ${join(folder, 'status.yaml')}`,
+    ];
+    await writeFile(file, `${lines.join('\n')}\n`);
+    return file;
+  }
+
+  /** A command that runs on, with what it has said so far. */
+  function follow(child: ChildProcess) {
+    const said = { stdout: '', stderr: '' };
+    child.stdout?.on('data', (piece: Buffer) => (said.stdout += piece.toString()));
+    child.stderr?.on('data', (piece: Buffer) => (said.stderr += piece.toString()));
+    const ended = new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve));
+    return { said, ended };
+  }
+
+  async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+    while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+
+  it('a dry run that no worker takes says so once, with how to start one, and ends with the reason when it is terminated', async () => {
+    const { said, ended } = follow(stage.spawn('start', await specFile('lonely', 'nobody-here'), '--json'));
+    await until(() => said.stderr !== '');
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    assert.equal(said.stderr, 'lonely.plan waits: no worker polls task queue "nobody-here": start one with `ch-zk-migrate worker --task-queue nobody-here`\n');
+    await stage.client.workflow.getHandle('lonely.plan').terminate('enough');
+    assert.equal(await ended, 1);
+    const { error } = JSON.parse(said.stdout) as { error: { code: string; message: string } };
+    assert.equal(error.code, 'DRY_RUN_FAILED');
+    assert.match(error.message, /lonely\.plan failed: terminated by .*: enough/);
+  });
+
+  it('a dry run that fails gives its reason and the next command', async () => {
+    const file = await specFile('blind-1');
+    const { exit, stderr } = await stage.run('start', file);
+    assert.equal(exit, 1);
+    assert.match(stderr, /blind-1\.plan failed: MISSING_VARIABLE: CLICKHOUSE_PASSWORD is not set/);
+    assert.ok(stderr.includes(`next: ch-zk-migrate doctor ${file}`), stderr);
+  });
+});
