@@ -72,7 +72,11 @@ export function printResult(text: string): void {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 }
 
+let documentPrinted = false;
+
+/** The one document of `--json`; what goes wrong after it is told on stderr. */
 export function printJson(document: unknown): void {
+  documentPrinted = true;
   process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
 }
 
@@ -118,7 +122,7 @@ export function positiveInteger(value: string): number {
 /** Prints an error where it belongs, and gives the exit code. */
 export function reportError(error: unknown, options: { readonly json: boolean }): ExitCode {
   const known = asCliError(error);
-  if (options.json) printJson({ error: errorDocument(known) });
+  if (options.json && !documentPrinted) printJson({ error: errorDocument(known) });
   else printNote(errorWords(known));
   if (process.env['CH_ZK_MIGRATE_DEBUG'] && error instanceof Error) printNote(error.stack ?? '');
   return known.exit;

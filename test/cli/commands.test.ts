@@ -275,14 +275,16 @@ describe('commands on a migration', function () {
     assert.match(failed.stdout, /<td[^>]*>retry \(run /);
   });
 
-  it('Ctrl-C while watching gives 130, and says that the migration goes on and how to watch again', async () => {
+  it('Ctrl-C while watching gives 130 and the last status as the one document, and says that the migration goes on and how to watch again', async () => {
     await stage.start('stuck-2');
-    const child = stage.spawn('watch', 'stuck-2');
+    const child = stage.spawn('watch', 'stuck-2', '--json');
+    let document = '';
+    child.stdout?.on('data', (piece: Buffer) => (document += piece.toString()));
     let words = '';
     let sent = false;
     await new Promise<void>((resolve, reject) => {
       child.on('error', reject);
-      child.on('exit', () => resolve());
+      child.on('close', () => resolve());
       child.stderr?.on('data', (piece: Buffer) => {
         words += piece.toString();
         if (!sent && words.includes('stuck-2: ')) sent = child.kill('SIGINT');
@@ -290,6 +292,7 @@ describe('commands on a migration', function () {
     });
     assert.equal(child.exitCode, 130, words);
     assert.match(words, /goes on.*ch-zk-migrate watch stuck-2/);
+    assert.equal((JSON.parse(document) as StatusDocument).outcome, 'waiting');
     await stage.client.workflow.getHandle('stuck-2').terminate();
   });
 

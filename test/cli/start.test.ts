@@ -71,4 +71,32 @@ describe('start', function () {
     assert.match(stderr, /blind-1\.plan failed: MISSING_VARIABLE: CLICKHOUSE_PASSWORD is not set/);
     assert.ok(stderr.includes(`next: ch-zk-migrate doctor ${file}`), stderr);
   });
+
+  it('a migration that its preflight refuses gives 3 with the reasons in its one document, in start and in whatever watches it', async () => {
+    const file = await specFile('refused-1');
+    const refusals = [{ code: 'UNKNOWN_REPLICA', host: 'ch-1', message: 'a replica is on no host', fix: 'name its host' }];
+    for (const args of [
+      ['start', file, '--execute', '--json'],
+      ['start', file, '--execute', '--watch', '--json'],
+      ['watch', 'refused-1', '--json'],
+      ['retry', 'refused-1', '--watch', '--json'],
+    ]) {
+      const { exit, stdout, stderr } = await stage.run(...args);
+      assert.equal(exit, 3, `${args.join(' ')}: ${stdout}${stderr}`);
+      assert.deepEqual((JSON.parse(stdout) as { refusals: unknown }).refusals, refusals, args.join(' '));
+    }
+    const { exit, stderr } = await stage.run('start', file, '--execute');
+    assert.equal(exit, 3);
+    assert.match(stderr, /UNKNOWN_REPLICA ch-1: a replica is on no host\n {4}-> name its host/);
+  });
+
+  it('a migration that fails before it has begun gives 1 with the reason', async () => {
+    const file = await specFile('blind-2');
+    const ran = await stage.run('start', file, '--execute', '--json');
+    assert.equal(ran.exit, 1, ran.stderr);
+    const { id, closedBecause } = JSON.parse(ran.stdout) as { id: string; closedBecause: string };
+    assert.equal(id, 'blind-2');
+    assert.match(closedBecause, /^MISSING_VARIABLE: /);
+    assert.match((await stage.run('start', file, '--execute')).stderr, /failed: MISSING_VARIABLE: /);
+  });
 });
