@@ -24,7 +24,7 @@ export function startCommand(): Command {
     .argument('<spec>', 'the migration, see docs/spec.md')
     .option('--execute', 'do it')
     .option('--watch', 'stay and show progress')
-    .option('--with-worker', 'run a worker inside this command too, until the migration ends')
+    .option('--with-worker', 'run a worker inside this command too, and stay until the migration ends, also at a gate')
     .addOption(
       new Option('--pause-before <phase>', `a gate before this phase (${PHASES.join(', ')}); again for more`).argParser(collect),
     )
@@ -144,8 +144,11 @@ async function follow(session: Session, spec: MigrationSpec, options: StartOptio
   const json = options.json === true;
   if (options.watch === true || options.withWorker === true) {
     const { watchMigration } = await import('./watch-migration.js');
-    const stay = options.withWorker === true && options.watch !== true;
-    setExit(await watchMigration(session, spec.id, { json, ...(stay ? { stay } : {}) }));
+    // What lets a gate through later needs a worker, and that is this one.
+    const stay = options.withWorker === true;
+    const code = await watchMigration(session, spec.id, { json, ...(stay ? { stay } : {}) });
+    if (stay && code === EXIT.INTERRUPTED) printNote('The worker of this command ends with it. Start another: ch-zk-migrate worker');
+    setExit(code);
     return;
   }
   await printBegun(session, await untilBegun(session, spec.id));

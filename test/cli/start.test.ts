@@ -99,4 +99,18 @@ describe('start', function () {
     assert.match(closedBecause, /^MISSING_VARIABLE: /);
     assert.match((await stage.run('start', file, '--execute')).stderr, /failed: MISSING_VARIABLE: /);
   });
+
+  it('--with-worker stays where the migration waits for somebody, with --watch too: its worker is needed for what comes then', async () => {
+    const handle = stage.client.workflow.getHandle('own-worker');
+    const { said, ended } = follow(stage.spawn('start', await specFile('own-worker', 'own-queue'), '--execute', '--watch', '--with-worker', '--json'));
+    let left = false;
+    void ended.then(() => (left = true));
+    await until(() => handle.signal('pause').then(() => true, () => left));
+    await until(() => left || said.stderr.includes('paused'));
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    assert.equal(left, false, said.stderr + said.stdout);
+    await handle.terminate();
+    assert.equal(await ended, 1, said.stderr);
+    assert.equal((JSON.parse(said.stdout) as { outcome: string }).outcome, 'failed');
+  });
 });
