@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { openStage, type Stage, TASK_QUEUE } from './stage';
 
 /** Against a real Temporal server; the workflow is a small one of the same name (see fake-migrate.ts). */
-describe('start', function () {
+describe('start and worker', function () {
   this.timeout(60_000);
   let stage: Stage;
   let stopWorker: () => Promise<void>;
@@ -112,5 +112,16 @@ describe('start', function () {
     await handle.terminate();
     assert.equal(await ended, 1, said.stderr);
     assert.equal((JSON.parse(said.stdout) as { outcome: string }).outcome, 'failed');
+  });
+
+  it('worker --json is one document once it polls', async () => {
+    const child = stage.spawn('worker', '--task-queue', 'some-queue', '--json');
+    const { said, ended } = follow(child);
+    await until(() => said.stdout.endsWith('}\n') || child.exitCode !== null);
+    child.kill('SIGTERM');
+    assert.equal(await ended, 0, said.stderr);
+    const { identity, ...rest } = JSON.parse(said.stdout) as Record<string, unknown>;
+    assert.deepEqual(rest, { taskQueue: 'some-queue', taskQueues: ['some-queue'], namespace: 'default', address: stage.address });
+    assert.match(String(identity), /^\d+@/);
   });
 });
