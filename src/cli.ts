@@ -73,8 +73,9 @@ async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.DONE;
     // A command of commands, such as `dev`, alone: its help was shown.
-    if (error instanceof CommanderError && error.code === 'commander.help') return EXIT.USAGE;
-    return reportError(withHelp(error, argv.slice(2)), { json: argv.includes('--json') });
+    const json = argv.includes('--json');
+    if (error instanceof CommanderError && error.code === 'commander.help' && !json) return EXIT.USAGE;
+    return reportError(withHelp(error, argv.slice(2)), { json });
   }
 }
 
@@ -84,7 +85,8 @@ function withHelp(error: unknown, args: readonly string[]): unknown {
   const wanted = wantedCommand(args);
   const known = COMMANDS.some(({ name }) => name === wanted);
   const next = ['ch-zk-migrate', ...(known && wanted !== undefined ? [wanted] : []), '--help'].join(' ');
-  return new CliError(EXIT.USAGE, error.message.replace(/^error: /, ''), { next, cause: error });
+  const words = error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '');
+  return new CliError(EXIT.USAGE, words, { next, cause: error });
 }
 
 async function buildProgram(args: readonly string[]): Promise<Command> {
@@ -98,7 +100,9 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
   addGlobalOptions(program, { temporal: true });
   const wanted = wantedCommand(args);
   for (const entry of COMMANDS) program.addCommand(entry.name === wanted ? await loadCommand(entry) : listing(entry));
-  program.hook('preAction', (root, action) => handDown(root, action));
+  program.hook('preAction', (_root, action) => {
+    for (let above = action.parent; above !== null; above = above.parent) handDown(above, action);
+  });
   prepare(program);
   return program;
 }
@@ -114,7 +118,9 @@ Example:
 async function loadCommand(entry: Entry): Promise<Command> {
   const command = await entry.load();
   if (command.summary() === '') command.summary(entry.summary);
-  for (const leaf of leaves(command)) addGlobalOptions(leaf, entry);
+  for (const each of family(command)) addGlobalOptions(each, entry);
+  // What stands behind the name of a sub-command is the sub-command's.
+  if (command.commands.length > 0) command.enablePositionalOptions();
   return command;
 }
 
@@ -131,8 +137,9 @@ function wantedCommand(args: readonly string[]): string | undefined {
   return words[0] === 'help' ? words[1] : words[0];
 }
 
-function leaves(command: Command): readonly Command[] {
-  return command.commands.length === 0 ? [command] : command.commands.flatMap(leaves);
+/** A command and all that are below it. */
+function family(command: Command): readonly Command[] {
+  return [command, ...command.commands.flatMap(family)];
 }
 
 /** Commander ends the process and writes by itself, unless every command is told not to. */
@@ -145,8 +152,8 @@ function prepare(command: Command): void {
 }
 
 /** `ch-zk-migrate --json status ID` means the same as `ch-zk-migrate status ID --json`. */
-function handDown(root: Command, action: Command): void {
-  for (const [key, value] of Object.entries(root.opts())) {
+function handDown(above: Command, action: Command): void {
+  for (const [key, value] of Object.entries(above.opts())) {
     const takes = action.options.some((option) => option.attributeName() === key);
     if (takes && action.getOptionValue(key) === undefined) action.setOptionValue(key, value);
   }

@@ -28,6 +28,8 @@ export interface WorkerChoices {
 
 /** A worker that runs until it is told to drain. */
 export interface MigrationWorker {
+  /** Who polls, as Temporal names it. */
+  readonly identity: string;
   /** Resolves when the worker has drained and its connections are closed. */
   readonly ended: Promise<void>;
   /** Takes nothing new; what runs may finish for {@link DRAIN_MS}, then is left to another worker. */
@@ -84,7 +86,7 @@ export async function startWorker(choices: WorkerChoices): Promise<MigrationWork
     if (worker.getState() === 'RUNNING') worker.shutdown();
   };
   const ended = run(worker, connection, connections, choices.handleSignals === false ? undefined : drain);
-  return { ended, drain };
+  return { identity: worker.options.identity, ended, drain };
 }
 
 const CONTROL_WITHIN_MS = 5_000;

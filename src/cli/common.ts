@@ -44,16 +44,17 @@ export interface GlobalOptions {
   readonly json?: boolean;
 }
 
-/** Adds the options that every command takes, but not those that it has already. */
+/**
+ * Adds the options that every command takes, but not those that it has already.
+ *
+ * @param which whether the command talks to Temporal: the others take where it is as well, so that a script may give it to all
+ */
 export function addGlobalOptions(command: Command, which: { readonly temporal: boolean }): void {
+  const unused = which.temporal ? '' : ' (taken, and of no use here)';
   const options = [
-    ...(which.temporal
-      ? [
-          new Option('--address <host:port>', 'Temporal, instead of TEMPORAL_ADDRESS and the profile file'),
-          new Option('--namespace <name>', "Temporal's namespace, instead of TEMPORAL_NAMESPACE and the profile file"),
-          new Option('--profile <name>', "a profile of Temporal's configuration file"),
-        ]
-      : []),
+    new Option('--address <host:port>', `Temporal, instead of TEMPORAL_ADDRESS and the profile file${unused}`),
+    new Option('--namespace <name>', `Temporal's namespace, instead of TEMPORAL_NAMESPACE and the profile file${unused}`),
+    new Option('--profile <name>', `a profile of Temporal's configuration file${unused}`),
     new Option('--json', 'one JSON document on stdout, for scripts'),
   ];
   for (const option of options) {
@@ -72,7 +73,11 @@ export function printResult(text: string): void {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 }
 
+let documentPrinted = false;
+
+/** The one document of `--json`; what goes wrong after it is told on stderr. */
 export function printJson(document: unknown): void {
+  documentPrinted = true;
   process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
 }
 
@@ -118,7 +123,7 @@ export function positiveInteger(value: string): number {
 /** Prints an error where it belongs, and gives the exit code. */
 export function reportError(error: unknown, options: { readonly json: boolean }): ExitCode {
   const known = asCliError(error);
-  if (options.json) printJson({ error: errorDocument(known) });
+  if (options.json && !documentPrinted) printJson({ error: errorDocument(known) });
   else printNote(errorWords(known));
   if (process.env['CH_ZK_MIGRATE_DEBUG'] && error instanceof Error) printNote(error.stack ?? '');
   return known.exit;

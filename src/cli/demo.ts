@@ -24,7 +24,7 @@ export function demoCommand(): Command {
         json: options.json === true,
         interrupt: signalled(),
       });
-      if (result === undefined) return setExit(EXIT.INTERRUPTED);
+      if (result === undefined) throw new CliError(EXIT.INTERRUPTED, 'the demo was interrupted', { code: 'INTERRUPTED' });
       if (options.json === true) printJson(result);
       else printResult(demo.demoText(result));
       if (!result.ok) setExit(EXIT.FAILED);

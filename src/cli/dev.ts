@@ -1,9 +1,10 @@
 import { Command, InvalidArgumentError } from 'commander';
-import type { StackDescription } from '../dev/stack';
 
-interface CommonOptions {
-  dir?: string;
-  json?: boolean;
+import type { StackDescription } from '../dev/stack';
+import { type GlobalOptions, printJson, printResult, withExample } from './common';
+
+interface CommonOptions extends GlobalOptions {
+  readonly dir?: string;
 }
 
 interface UpOptions extends CommonOptions {
@@ -26,7 +27,12 @@ export function devCommand(): Command {
   dev.addCommand(reconfigureHostCommand());
   dev.addCommand(killCommand());
   dev.addCommand(startCommand());
-  return dev;
+  return withExample(
+    dev,
+    'ch-zk-migrate dev up --hosts 2 --zk-root /old',
+    'ch-zk-migrate dev restart-host ch-1 --zk-root /new',
+    'ch-zk-migrate dev down',
+  );
 }
 
 function upCommand(): Command {
@@ -41,7 +47,7 @@ function upCommand(): Command {
     .option('--replica-path <path>', 'default_replica_path of every host')
     .action(async (options: UpOptions) => {
       const { stack, cache, toStderr } = await load();
-      const { dir, json, activation, ...rest } = options;
+      const { dir, json, activation, ...rest } = withoutTemporal(options);
       const up = await stack.stackUp({ dir: dir ?? cache.defaultStackDir(), activate: activation, progress: toStderr, ...rest });
       print(up, json);
     });
@@ -87,7 +93,7 @@ function reconfigureHostCommand(): Command {
     .option('--replica-path <path>', 'its default_replica_path')
     .action(async (name: string, options: CommonOptions & { zkRoot?: string; zkPort?: number; replicaPath?: string }) => {
       const { stack, dir } = await loadFor(options);
-      const { json, dir: _where, ...change } = options;
+      const { json, dir: _where, ...change } = withoutTemporal(options);
       print(await stack.reconfigureHost(dir, name, change), json);
     });
 }
@@ -113,10 +119,13 @@ function startCommand(): Command {
 }
 
 function common(command: Command, example: string, dirDefault = 'by default the last stack brought up'): Command {
-  return command
-    .option('--dir <dir>', `the stack's directory (${dirDefault})`)
-    .option('--json', 'print one JSON document')
-    .addHelpText('after', `\nExample:\n  $ ${example}`);
+  return withExample(command.option('--dir <dir>', `the stack's directory (${dirDefault})`), example);
+}
+
+/** The stack has a Temporal of its own: where another one is, is taken and left. */
+function withoutTemporal<T extends GlobalOptions>(options: T): Omit<T, 'address' | 'namespace' | 'profile'> {
+  const { address: _address, namespace: _namespace, profile: _profile, ...rest } = options;
+  return rest;
 }
 
 /**
@@ -148,7 +157,8 @@ async function loadFor(options: CommonOptions) {
 }
 
 function print(stack: StackDescription, json: boolean | undefined): void {
-  process.stdout.write(json === true ? `${JSON.stringify(stack, null, 2)}\n` : asText(stack));
+  if (json === true) printJson(stack);
+  else printResult(asText(stack));
 }
 
 /** The same for a person. */

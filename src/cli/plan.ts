@@ -20,11 +20,8 @@ export function planCommand(): Command {
     const allowMissingReplicas = options.allowMissingReplica;
     const { spec } = await loadSpec(file, { ...takeOverChoices(options), ...(allowMissingReplicas === undefined ? {} : { allowMissingReplicas }) });
     const connections = new Connections(process.env);
-    try {
-      await printPlan(await inspect(connections, spec), command.optsWithGlobals<{ json?: boolean }>().json === true);
-    } finally {
-      await connections.close();
-    }
+    const plan = await inspect(connections, spec).finally(() => connections.close());
+    await printPlan(plan, command.optsWithGlobals<{ json?: boolean }>().json === true);
   });
   return withExample(command, 'ch-zk-migrate plan orders.yaml', 'ch-zk-migrate plan orders.yaml --json | jq .refusals');
 }

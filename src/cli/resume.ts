@@ -20,13 +20,16 @@ async function resume(session: Session, id: string, reason: string | undefined):
   const { stateWords } = await import('../report/words.js');
   const { resumeSignal } = await import('../workflows/messages.js');
   const before = await requireRunning(session, id, 'resumed');
-  await session.client.workflow.getHandle(id).signal(resumeSignal, note(reason));
+  const gate = before.summary.waitingFor?.gate ?? null;
+  // What is opened is what was seen: where somebody else lifts the same pause, this one must not open the gate behind it.
+  const opens = before.summary.paused ? null : gate;
+  await session.client.workflow.getHandle(id).signal(resumeSignal, { ...note(reason), gate: opens });
   const waited = before.summary.outcome === 'waiting' || before.summary.paused;
   if (!waited) return answer(session, before, `${id} was not paused and waits at no gate: ${stateWords(before)}`);
-  const gate = before.summary.waitingFor?.gate ?? null;
   const { description, settled } = await settle(session, id, ({ summary }) => {
     const sameGate = summary.outcome === 'waiting' && (summary.waitingFor?.gate ?? null) === gate;
     return !summary.paused && (before.summary.paused || !sameGate);
   });
-  answer(session, description, settled ? `${id} goes on: ${stateWords(description)}` : `${id}: ${notYet(description)}`);
+  const now = before.summary.paused && description.summary.outcome === 'waiting' ? 'is not paused any more' : 'goes on';
+  answer(session, description, settled ? `${id} ${now}: ${stateWords(description)}` : `${id}: ${notYet(description)}`);
 }

@@ -2,8 +2,9 @@ import { Command, Option } from 'commander';
 
 import { type MigrationDescription, webUiLink } from '../client';
 import type { MigrationSpec, Phase } from '../domain/spec';
+import type { Finding } from '../domain/summary';
 import { PHASES } from '../domain/spec';
-import { CliError, collect, colors, EXIT, type ExitCode, type GlobalOptions, printJson, printNote, printResult, setExit, withExample } from './common';
+import { CliError, collect, colors, EXIT, type GlobalOptions, printJson, printNote, printResult, setExit, withExample } from './common';
 import type { SpecOverrides } from '../config/load-spec';
 import type { Session } from './session';
 import { addTakeOverOptions, takeOverChoices, type TakeOverOptions } from './take-over-options';
@@ -23,7 +24,7 @@ export function startCommand(): Command {
     .argument('<spec>', 'the migration, see docs/spec.md')
     .option('--execute', 'do it')
     .option('--watch', 'stay and show progress')
-    .option('--with-worker', 'run a worker inside this command too, until the migration ends')
+    .option('--with-worker', 'run a worker inside this command too, and stay until the migration ends, also at a gate')
     .addOption(
       new Option('--pause-before <phase>', `a gate before this phase (${PHASES.join(', ')}); again for more`).argParser(collect),
     )
@@ -34,7 +35,7 @@ export function startCommand(): Command {
     const { loadSpec } = await import('../config/load-spec.js');
     const { spec } = await loadSpec(file, overridesOf(options));
     const { withTemporal } = await import('./session.js');
-    await withTemporal(command, (session) => start(session, spec, options));
+    await withTemporal(command, (session) => start(session, spec, file, options));
   });
   return withExample(
     command,
@@ -55,27 +56,33 @@ function overridesOf(options: StartOptions): SpecOverrides {
   };
 }
 
-async function start(session: Session, spec: MigrationSpec, options: StartOptions): Promise<void> {
+async function start(session: Session, spec: MigrationSpec, file: string, options: StartOptions): Promise<void> {
   const execute = options.execute === true;
   if (execute) await refuseKnown(session, spec.id);
   const worker = options.withWorker === true ? await withWorker(session, spec, options) : undefined;
   try {
     await startWorkflow(session, spec, execute);
     if (execute) await follow(session, spec, options);
-    else await showDryRun(session, spec);
+    else await showDryRun(session, spec, file);
   } finally {
     worker?.drain();
     await worker?.ended;
   }
 }
 
-async function withWorker(session: Session, spec: MigrationSpec, options: StartOptions): Promise<{ drain(): void; ended: Promise<unknown> }> {
+interface OwnWorker {
+  drain(): void;
+  /** Resolves when it has drained, or has died: that was told. */
+  readonly ended: Promise<void>;
+}
+
+async function withWorker(session: Session, spec: MigrationSpec, options: StartOptions): Promise<OwnWorker> {
   const { missingVariables } = await import('../config/secrets.js');
   const missing = missingVariables(spec, process.env);
   if (missing.length > 0) {
     throw new CliError(EXIT.FAILED, `the spec names variables that are not set here: ${missing.join(', ')}`, { code: 'MISSING_VARIABLE' });
   }
-  const { temporalConfig } = await import('../client.js');
+  const { errorText, temporalConfig } = await import('../client.js');
   const { startWorker } = await import('../worker.js');
   const temporal = temporalConfig(options);
   const queues = [...new Set([spec.taskQueue, ...spec.hosts.map(({ taskQueue }) => taskQueue)])];
@@ -86,7 +93,10 @@ async function withWorker(session: Session, spec: MigrationSpec, options: StartO
     drain: () => {
       for (const one of workers) one.drain();
     },
-    ended: Promise.all(workers.map(({ ended }) => ended)),
+    ended: Promise.all(workers.map(({ ended }) => ended)).then(
+      () => undefined,
+      (error: unknown) => printNote(`the worker of this command has died: ${errorText(error)}; start another: ch-zk-migrate worker`),
+    ),
   };
 }
 
@@ -134,18 +144,33 @@ async function follow(session: Session, spec: MigrationSpec, options: StartOptio
   const json = options.json === true;
   if (options.watch === true || options.withWorker === true) {
     const { watchMigration } = await import('./watch-migration.js');
-    const stay = options.withWorker === true && options.watch !== true;
-    setExit(await refusedOr(session, spec.id, await watchMigration(session, spec.id, { json, ...(stay ? { stay } : {}) })));
+    // What lets a gate through later needs a worker, and that is this one.
+    const stay = options.withWorker === true;
+    const code = await watchMigration(session, spec.id, { json, ...(stay ? { stay } : {}) });
+    if (stay && code === EXIT.INTERRUPTED) printNote('The worker of this command ends with it. Start another: ch-zk-migrate worker');
+    setExit(code);
     return;
   }
-  const seen = await untilBegun(session, spec.id);
+  await printBegun(session, await untilBegun(session, spec.id));
+}
+
+/** What came of the start: that it goes on, or why the preflight refused it, or why it failed. */
+async function printBegun(session: Session, seen: MigrationDescription): Promise<void> {
+  const { isRefused } = await import('./status.js');
+  const { oneLine } = await import('../report/words.js');
+  const { id, runId, summary } = seen;
   const link = linkTo(session, seen);
-  if (json) printJson({ id: seen.id, runId: seen.runId, executed: true, ui: link });
+  const refused = isRefused(summary);
+  const failed = summary.outcome === 'failed';
+  const why = seen.closedBecause ?? null;
+  if (session.json) printJson({ id, runId, executed: true, ui: link, outcome: summary.outcome, refusals: refused ? summary.refusals : [], closedBecause: why, reasons: seen.reasons });
   else {
-    printResult([`started ${seen.id}`, `  web ui: ${link}`, `  watch:  ch-zk-migrate watch ${seen.id}`].join('\n'));
+    printResult([`started ${id}`, `  web ui: ${link}`, `  watch:  ch-zk-migrate watch ${id}`].join('\n'));
     for (const reason of seen.reasons) printNote(`  note:   ${reason}`);
+    if (refused) await printRefusals(summary.refusals);
+    else if (failed) printNote(`  failed: ${oneLine(why ?? '')}\n  next:   ch-zk-migrate retry ${id}`);
   }
-  setExit(await refusedOr(session, spec.id, EXIT.DONE));
+  setExit(refused ? EXIT.REFUSED : failed ? EXIT.FAILED : EXIT.DONE);
 }
 
 function linkTo(session: Session, { id, runId }: MigrationDescription): string {
@@ -167,25 +192,22 @@ async function untilBegun({ client }: Session, id: string): Promise<MigrationDes
   }
 }
 
-/** Exit 3, with the reasons, for a migration that its preflight refused. */
-async function refusedOr({ client, json }: Session, id: string, otherwise: ExitCode): Promise<ExitCode> {
-  const { describeMigration, isRunning } = await import('../client.js');
-  const { summary, status } = await describeMigration(client, id);
-  if (isRunning(status) || summary.frozen || summary.refusals.length === 0) return otherwise;
-  if (!json) {
-    const { findingsText } = await import('../report/plan-text.js');
-    printNote(findingsText('refusal', summary.refusals, colors(process.stderr).red).join('\n'));
-  }
-  return EXIT.REFUSED;
+async function printRefusals(refusals: readonly Finding[]): Promise<void> {
+  const { findingsText } = await import('../report/plan-text.js');
+  printNote(findingsText('refusal', refusals, colors(process.stderr).red).join('\n'));
 }
 
 /** Waits for the dry run, and prints its plan from its history. */
-async function showDryRun(session: Session, spec: MigrationSpec): Promise<void> {
+async function showDryRun(session: Session, spec: MigrationSpec, file: string): Promise<void> {
   const { readDryRun } = await import('../client/dry-run.js');
   const { printPlan } = await import('./plan.js');
-  const { plan, runId } = await readDryRun(session.client, spec);
   const { planWorkflowId } = await import('../workflows/messages.js');
-  const id = planWorkflowId(plan.id);
+  const { oneLine } = await import('../report/words.js');
+  const id = planWorkflowId(spec.id);
+  const { plan, runId } = await readDryRun(session.client, spec, {
+    onStuck: (reason) => printNote(`${id} waits: ${oneLine(reason)}`),
+    next: `ch-zk-migrate doctor ${file}`,
+  });
   const link = webUiLink(session, id, runId);
   if (session.json) {
     printJson({ ...plan, id, runId, executed: false, ui: link });

@@ -24,6 +24,11 @@ export function outcomeExit(outcome: MigrationSummary['outcome']): ExitCode {
   return outcome === 'waiting' ? EXIT.WAITING : EXIT.DONE;
 }
 
+/** Whether its preflight refused it, so that nothing was changed. */
+export function isRefused({ outcome, frozen, refusals }: MigrationSummary): boolean {
+  return outcome === 'failed' && !frozen && refusals.length > 0;
+}
+
 async function status(session: Session, id: string, tables: boolean): Promise<void> {
   const { describeMigration } = await import('../client.js');
   const { linkTo } = await import('./control.js');

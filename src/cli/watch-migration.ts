@@ -6,7 +6,7 @@ import { RateMeter, stageDone } from '../report/progress';
 import { statusDocument } from '../report/status-document';
 import { statusText } from '../report/status-text';
 import { colors, EXIT, type ExitCode, printJson, printNote, printResult } from './common';
-import { outcomeExit } from './status';
+import { isRefused, outcomeExit } from './status';
 import type { Screen } from './watch-screen';
 import { lineScreen, liveScreen } from './watch-screen';
 
@@ -39,7 +39,7 @@ const WAITING_SETTLED_MS = 1500;
  * Follows a migration until it ends (whatever run it is in), waits for somebody (unless a person watches), or is left with Ctrl-C, and
  * prints its last status. A server that does not answer is waited for.
  *
- * @returns the exit code: 0 completed, 1 failed or aborted, 4 waits for somebody, 130 interrupted
+ * @returns the exit code: 0 completed, 1 failed or aborted, 3 refused by its preflight, 4 waits for somebody, 130 interrupted
  * @throws {ClientError} NOT_FOUND, NOT_A_MIGRATION
  */
 export async function watchMigration(connection: WatchConnection, id: string, options: WatchOptions = {}): Promise<ExitCode> {
@@ -53,9 +53,11 @@ export async function watchMigration(connection: WatchConnection, id: string, op
       signal: interrupt.signal,
     });
     screen.end();
-    if (last === 'interrupted') return options.quiet === true ? EXIT.INTERRUPTED : leave(id);
-    if (options.quiet !== true) printEnd(connection, last, options);
-    return exitFor(last, options.wanted ?? 'completed');
+    if (options.quiet !== true) {
+      if (last.interrupted) leave(connection, id, last.seen, options);
+      else printEnd(connection, last.seen, options);
+    }
+    return last.interrupted ? EXIT.INTERRUPTED : exitFor(last.seen, options.wanted ?? 'completed');
   } finally {
     screen.end();
     interrupt.stop();
@@ -70,13 +72,19 @@ interface Following {
   readonly signal: AbortSignal;
 }
 
+/** What was seen last, and whether the watching was left before the migration was through. */
+type Watched =
+  | { readonly interrupted: false; readonly seen: MigrationDescription }
+  | { readonly interrupted: true; readonly seen: MigrationDescription | undefined };
+
 async function follow(
   connection: WatchConnection,
   id: string,
   screen: Screen,
   { stay, aborting, signal }: Following,
-): Promise<MigrationDescription | 'interrupted'> {
+): Promise<Watched> {
   const meter = new RateMeter();
+  let last: MigrationDescription | undefined;
   let waitingSince: number | undefined;
   let workerWords: readonly string[] = [];
   for (let look = 0; !signal.aborted; look += 1) {
@@ -87,16 +95,17 @@ async function follow(
     } else {
       if (checkWorkers) workerWords = seen.reasons.filter((reason) => reason.startsWith(NO_POLLER));
       const description = checkWorkers ? seen : withWorkerWords(seen, workerWords);
+      last = description;
       count(meter, description);
       screen.show(description, meter);
-      if (!isRunning(description.status)) return description;
+      if (!isRunning(description.status)) return { interrupted: false, seen: description };
       const waits = description.summary.outcome === 'waiting' && (!aborting || description.summary.aborting);
       waitingSince = waits ? (waitingSince ?? Date.now()) : undefined;
-      if (!stay && waitingSince !== undefined && Date.now() - waitingSince >= WAITING_SETTLED_MS) return description;
+      if (!stay && waitingSince !== undefined && Date.now() - waitingSince >= WAITING_SETTLED_MS) return { interrupted: false, seen: description };
     }
     await sleep(LOOK_EVERY_MS, signal);
   }
-  return 'interrupted';
+  return { interrupted: true, seen: last };
 }
 
 const NO_POLLER = 'no worker polls';
@@ -136,14 +145,19 @@ function printEnd(connection: WatchConnection, description: MigrationDescription
   else printResult(statusText(description, { paint: colors(process.stdout), now: Date.now(), ui: link }));
 }
 
-function exitFor({ summary: { outcome } }: MigrationDescription, wanted: 'completed' | 'aborted'): ExitCode {
+function exitFor({ summary }: MigrationDescription, wanted: 'completed' | 'aborted'): ExitCode {
+  if (wanted === 'completed' && isRefused(summary)) return EXIT.REFUSED;
   const other = wanted === 'completed' ? 'aborted' : 'completed';
-  return outcome === other ? EXIT.FAILED : outcomeExit(outcome);
+  return summary.outcome === other ? EXIT.FAILED : outcomeExit(summary.outcome);
 }
 
-function leave(id: string): ExitCode {
-  printNote(`${id} goes on without being watched. Watch it again: ch-zk-migrate watch ${id}`);
-  return EXIT.INTERRUPTED;
+/** The watching was interrupted: a script gets the last look all the same. */
+function leave(connection: WatchConnection, id: string, seen: MigrationDescription | undefined, options: WatchOptions): void {
+  const words = `${id} goes on without being watched. Watch it again: ch-zk-migrate watch ${id}`;
+  printNote(words);
+  if (options.json !== true) return;
+  if (seen === undefined) printJson({ error: { code: 'INTERRUPTED', message: words, faults: [] } });
+  else printEnd(connection, seen, options);
 }
 
 function listenForInterrupt(given: AbortSignal | undefined): { readonly signal: AbortSignal; stop(): void } {

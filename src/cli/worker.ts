@@ -1,16 +1,15 @@
 import { Command } from 'commander';
 
-import { CliError, EXIT, type GlobalOptions, printNote, withExample } from './common';
+import { DEFAULT_TASK_QUEUE } from '../domain/spec';
+import { CliError, EXIT, type GlobalOptions, printJson, printNote, withExample } from './common';
 
 interface WorkerOptions extends GlobalOptions {
   readonly taskQueue?: string;
 }
 
-const DEFAULT_TASK_QUEUE = 'ch-zk-migrate';
-
 export function workerCommand(): Command {
   const command = new Command('worker')
-    .description('Runs a worker: it does what migrations ask for, until SIGTERM lets it drain. With a spec, on its task queues, after a look that every variable it names is set.')
+    .description('Runs a worker: it does what migrations ask for, until SIGTERM lets it drain. --json: a document as soon as it polls. With a spec, on its task queues, after a look that every variable it names is set.')
     .argument('[spec]', 'the task queues and variables of this spec')
     .option('--task-queue <name>', `the task queue, where no spec says it (default: ${DEFAULT_TASK_QUEUE})`)
     .action(async (file: string | undefined) => {
@@ -23,12 +22,15 @@ async function runWorkers(command: Command, file: string | undefined): Promise<v
   const options = command.optsWithGlobals<WorkerOptions>();
   const taskQueues = await taskQueuesOf(file, options.taskQueue);
   const { withTemporal } = await import('./session.js');
-  await withTemporal(command, async ({ client, address, namespace }) => {
+  await withTemporal(command, async ({ client, address, namespace, json }) => {
     const { temporalConfig } = await import('../client.js');
     const { startWorker } = await import('../worker.js');
     const temporal = temporalConfig(options);
     const workers = await Promise.all(taskQueues.map((taskQueue) => startWorker({ temporal, client, taskQueue, env: process.env, log: printNote })));
     printNote(`worker: polls ${taskQueues.join(', ')} on ${address}, namespace ${namespace}; SIGTERM drains it`);
+    const [taskQueue] = taskQueues;
+    const identity = workers[0]?.identity;
+    if (json) printJson({ taskQueue, taskQueues, namespace, address, identity });
     await Promise.all(workers.map(({ ended }) => ended));
     printNote('worker: drained');
   });

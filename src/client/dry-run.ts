@@ -7,17 +7,29 @@ import type { MigrationSpec } from '../domain/spec';
 import { decodeEvent } from '../history/decode';
 import { pagesForward } from '../history/runs';
 import { planWorkflowId } from '../workflows/messages';
+import { describeMigration } from './describe';
+import { ClientError } from './errors';
+import { isRunning } from './summary-of';
+
+export interface DryRunOptions {
+  /** Told why it does not get on, once it has not for a few seconds: every reason once. */
+  readonly onStuck?: (reason: string) => void;
+  /** The command that says what is wrong with the hosts. @default `ch-zk-migrate doctor SPEC` */
+  readonly next?: string;
+}
+
+const LOOK_EVERY_MS = 500;
+/** A worker that has just been started is no news. */
+const STUCK_AFTER_MS = 3000;
 
 /**
  * Waits for a dry run to end, and puts its plan together from the pieces in its history.
  *
- * @throws WorkflowFailedError when the dry run failed; gRPC errors pass
+ * @throws {ClientError} DRY_RUN_FAILED with its reason; gRPC errors pass
  */
-export async function readDryRun(client: Client, spec: MigrationSpec): Promise<{ plan: Plan; runId: string }> {
+export async function readDryRun(client: Client, spec: MigrationSpec, options: DryRunOptions = {}): Promise<{ plan: Plan; runId: string }> {
   const id = planWorkflowId(spec.id);
-  const handle = client.workflow.getHandle(id);
-  const { runId } = await handle.describe();
-  await client.workflow.getHandle(id, runId).result();
+  const runId = await completed(client, id, options);
   const outcomes: PreflightOutcome[] = [];
   for await (const events of pagesForward(client, id, runId)) {
     for (const event of events) {
@@ -43,6 +55,32 @@ export async function readDryRun(client: Client, spec: MigrationSpec): Promise<{
       known: first.known,
     },
   };
+}
+
+/** The run, once it has completed. */
+async function completed(client: Client, id: string, { onStuck, next = 'ch-zk-migrate doctor SPEC' }: DryRunOptions): Promise<string> {
+  const told = new Set<string>();
+  const began = Date.now();
+  let runId: string | undefined;
+  for (;;) {
+    const seen = await describeMigration(client, id, runId === undefined ? {} : { runId });
+    runId = seen.runId;
+    if (seen.status === 'COMPLETED') return runId;
+    if (!isRunning(seen.status)) {
+      throw new ClientError('DRY_RUN_FAILED', `the dry run ${id} failed: ${seen.closedBecause ?? seen.status.toLowerCase()}`, { next });
+    }
+    const reasons = Date.now() - began < STUCK_AFTER_MS ? [] : seen.reasons;
+    for (const reason of reasons.filter((each) => !told.has(withoutTimes(each)))) {
+      told.add(withoutTimes(reason));
+      onStuck?.(reason);
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  }
+}
+
+/** The same reason, whatever its count and its time. */
+function withoutTimes(reason: string): string {
+  return reason.replace(/ \([^()]*\)$/, '').replace(/\d+ s\b/g, '');
 }
 
 function isPreflight(result: unknown): result is PreflightOutcome {

@@ -9,6 +9,7 @@ export type ClientErrorCode =
   | 'ALREADY_RUNNING'
   | 'NOT_RUNNING'
   | 'NO_ANSWER'
+  | 'DRY_RUN_FAILED'
   | 'REJECTED';
 
 /** Thrown by everything under `client`: the message says what and where, `next` is the command to type. */

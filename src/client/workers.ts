@@ -2,6 +2,7 @@
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
 import { temporal } from '@temporalio/proto';
 
+import { DEFAULT_TASK_QUEUE } from '../domain/spec';
 import type { PendingActivity } from './pending';
 import { toMillis } from './proto-values';
 
@@ -23,7 +24,13 @@ export async function unpolledQueues(
   ];
   const silent = await Promise.all(asked.map(async ({ queue, kind }) => ((await isPolled(client, queue, kind, now)) ? undefined : queue)));
   const queues = [...new Set(silent.filter((queue) => queue !== undefined))];
-  return queues.map((queue) => `no worker polls task queue ${JSON.stringify(queue)}: start one with \`ch-zk-migrate worker\``);
+  return queues.map((queue) => `no worker polls task queue ${JSON.stringify(queue)}: start one with \`${workerCommand(queue)}\``);
+}
+
+/** The command line of a worker that polls `queue`. */
+function workerCommand(queue: string): string {
+  if (queue === DEFAULT_TASK_QUEUE) return 'ch-zk-migrate worker';
+  return `ch-zk-migrate worker --task-queue ${/^[\w./:-]+$/.test(queue) ? queue : `'${queue.replaceAll("'", String.raw`'\''`)}'`}`;
 }
 
 async function isPolled(client: Client, queue: string, kind: temporal.api.enums.v1.TaskQueueType, now: number): Promise<boolean> {
@@ -59,6 +66,6 @@ export function workflowTaskReasons({ raw, taskQueue }: WorkflowExecutionDescrip
   if (!waits || scheduled === undefined || now - scheduled < TASK_STALE_MS) return [];
   const seconds = Math.floor((now - scheduled) / 1000);
   return [
-    `no worker has taken its task for ${String(seconds)} s (task queue ${JSON.stringify(taskQueue)}): is one running? \`ch-zk-migrate worker\``,
+    `no worker has taken its task for ${String(seconds)} s (task queue ${JSON.stringify(taskQueue)}): is one running? \`${workerCommand(taskQueue)}\``,
   ];
 }

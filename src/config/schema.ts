@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 
-import { PHASES } from '../domain/spec';
+import { DEFAULT_TASK_QUEUE, PHASES } from '../domain/spec';
 import { DURATION_PATTERN } from './durations';
 import { connectFault, pathPatternFault, rootFault } from './ensemble';
 import * as check from './field-checks';
@@ -24,7 +24,7 @@ export const SPEC_DEFAULTS = {
   preflightWait: '60s',
   writable: 'required',
   blobs: 'read',
-  taskQueue: 'ch-zk-migrate',
+  taskQueue: DEFAULT_TASK_QUEUE,
 } as const;
 
 const MOST = 1000;

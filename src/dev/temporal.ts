@@ -7,9 +7,6 @@ import { temporalBinary } from './temporal-binary';
 
 export const TEMPORAL_NAMESPACE = 'default';
 
-/** What migrations are listed and filtered by in the Web UI. */
-const SEARCH_ATTRIBUTES = ['chZkPhase=Keyword', 'chZkOutcome=Keyword', 'chZkHosts=KeywordList', 'chZkWaiting=Keyword'];
-
 /**
  * The development server's defaults dispatch tasks on 50 ms ticks and sync SQLite on each write:
  * 50 to 200 activities a second; with these 500 to 800 (measured). A production server is set by its owner.
@@ -30,7 +27,6 @@ export async function spawnTemporal(dir: string, settings: StackSettings, progre
     args: [
       ...['server', 'start-dev', '--db-filename', files.temporalDatabase, '--ip', '127.0.0.1'],
       ...['--port', String(port), '--ui-port', String(uiPort), '--headless=false', '--log-level', 'error'],
-      ...SEARCH_ATTRIBUTES.flatMap((attribute) => ['--search-attribute', attribute]),
       ...(tuned ? TUNING : []),
     ],
     environment: {},

@@ -5,6 +5,9 @@
 
 import type { ReplicaStatus } from './status';
 
+/** Where migrations and workers meet, unless something else is said. */
+export const DEFAULT_TASK_QUEUE = 'ch-zk-migrate';
+
 export const PHASES = ['detach', 'clean', 'restart', 'restore'] as const;
 /** A phase that has a gate before it. */
 export type Phase = (typeof PHASES)[number];

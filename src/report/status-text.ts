@@ -106,13 +106,13 @@ function failureList({ summary }: MigrationDescription, paint: Paint): string {
 
 function findingList({ summary }: MigrationDescription, paint: Paint): string {
   const lines = (findings: typeof summary.refusals) =>
-    findings.slice(0, MAX_SHOWN).map(({ code, host, db, table, message, fix }) => {
+    findings.map(({ code, host, db, table, message, fix }) => {
       const where = oneLine([host, db === undefined ? '' : `${db}.${table ?? ''}`].filter((part) => part !== '').join(' '));
       return `  ${code} ${where}: ${oneLine(message)}\n    ${paint.dim('fix:')} ${oneLine(fix)}`;
     });
   const blocks = [
     ...(summary.refusals.length === 0 ? [] : [paint.red(counted(summary.refusals.length, 'refusal')), ...lines(summary.refusals)]),
-    ...(summary.warnings.length === 0 ? [] : [paint.yellow(counted(summary.warnings.length, 'warning')), ...lines(summary.warnings)]),
+    ...(summary.warnings.length === 0 ? [] : [paint.yellow(counted(summary.warnings.length, 'warning')), ...lines(summary.warnings.slice(0, MAX_SHOWN))]),
   ];
   return blocks.join('\n');
 }

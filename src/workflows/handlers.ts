@@ -48,13 +48,17 @@ export function registerHandlers(state: MigrationState, held: Held): void {
   setHandler(
     resumeSignal,
     (note) => {
-      const gate = state.waiting?.gate ?? null;
-      if (!state.paused && gate !== null) approve(state, gate);
-      state.decide(!state.paused && gate !== null ? `resume: lets ${gate} through` : 'resume', noteOf(note), now());
+      const gate = state.paused ? null : (state.waiting?.gate ?? null);
+      const through = gate !== null && meansGate(note, gate);
+      if (through) approve(state, gate);
+      state.decide(through ? `resume: lets ${gate} through` : gate === null ? 'resume' : `resume: the gate before ${gate} stays closed`, noteOf(note), now());
       state.paused = false;
       state.pauseReason = undefined;
     },
-    { description: 'Lift a pause; where it waits at a gate instead, let it through. Payload: none, or {"by": "...", "reason": "..."}' },
+    {
+      description:
+        'Lift a pause; where it waits at a gate instead, let it through. Payload: none, or {"by": "...", "reason": "...", "gate": "the only gate to let through, or null"}',
+    },
   );
   setHandler(
     approveSignal,
@@ -116,6 +120,12 @@ function noteOf(value: unknown): Note | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const { by, reason } = value as Record<string, unknown>;
   return { ...(typeof by === 'string' ? { by } : {}), ...(typeof reason === 'string' ? { reason } : {}) };
+}
+
+/** Whether a resume lets this gate through: a sender that names what it has seen opens nothing else. */
+function meansGate(value: unknown, gate: Phase): boolean {
+  if (typeof value !== 'object' || value === null || !('gate' in value)) return true;
+  return value.gate === gate;
 }
 
 /** The hosts of the spec that an abort is told to leave out, and that are not left out yet. */

@@ -29,6 +29,14 @@ export interface AbortNote extends Note {
   readonly withoutHosts?: readonly string[];
 }
 
+export interface ResumeNote extends Note {
+  /**
+   * The gate that its sender has seen and means to open, `null` where it means to lift a pause: another gate, reached meanwhile, stays
+   * closed. Where it is absent, whatever gate it waits at is opened.
+   */
+  readonly gate?: Phase | null;
+}
+
 export interface SetLimit extends Note {
   /** For example `parallel.restore`. */
   readonly key: string;
@@ -44,8 +52,8 @@ export interface RetryRequest extends Note {
 
 /** Starts nothing new; what runs finishes. Payload: nothing, or a {@link Note}. */
 export const pauseSignal = defineSignal<[Note?]>('pause');
-/** Lifts a pause; where the migration is not paused but waits at a gate, lets it through. Payload: nothing, or a {@link Note}. */
-export const resumeSignal = defineSignal<[Note?]>('resume');
+/** Lifts a pause; where the migration is not paused but waits at a gate, lets it through. Payload: nothing, or a {@link ResumeNote}. */
+export const resumeSignal = defineSignal<[ResumeNote?]>('resume');
 /** Lets one gate through, now or when it is reached. Payload: the phase's name, or an {@link ApproveNote}. */
 export const approveSignal = defineSignal<[Phase | ApproveNote]>('approve');
 /** Stops, and leaves no table detached. Payload: nothing, or an {@link AbortNote}. */

@@ -95,6 +95,42 @@ describe('commands on a migration', function () {
     assert.equal((await stage.run('watch', 'gate-2')).exit, 0);
   });
 
+  it('resume opens the gate that it has seen and no other; by hand, without one, whatever gate it waits at', async () => {
+    await stage.start('real-1');
+    const handle = stage.client.workflow.getHandle('real-1');
+    const decided = async (count: number) => until('real-1', ({ decisions }) => decisions.length === count);
+    await until('real-1', ({ paused }) => paused);
+    const first = await stage.run('resume', 'real-1');
+    assert.match(first.stdout, /^real-1 (?:is not paused any more: waiting: at the gate|goes on: )/);
+    await until('real-1', ({ waitingFor }) => waitingFor?.gate === 'clean');
+    // Somebody else saw the same pause; and somebody saw another gate.
+    await handle.signal('resume', { by: 'other', gate: null });
+    await handle.signal('resume', { by: 'other', gate: 'restore' });
+    const closed = await decided(3);
+    assert.deepEqual([closed.waitingFor?.gate, closed.approved], ['clean', []]);
+    // A pause at the gate is lifted alone.
+    await handle.signal('pause');
+    await decided(4);
+    await stage.run('resume', 'real-1');
+    assert.equal((await decided(5)).outcome, 'waiting');
+    await stage.run('resume', 'real-1');
+    const open = await until('real-1', ({ outcome }) => outcome === 'completed');
+    const stays = 'resume: the gate before clean stays closed';
+    assert.deepEqual(open.decisions.map(({ what }) => what), ['resume', stays, stays, 'pause', 'resume', 'resume: lets clean through']);
+    const { events } = await handle.fetchHistory();
+    const sent = (events ?? []).flatMap(({ workflowExecutionSignaledEventAttributes: signal }) =>
+      signal?.signalName === 'resume' ? [JSON.parse(Buffer.from(signal.input?.payloads?.[0]?.data ?? []).toString()) as { by: string; gate?: string | null }] : [],
+    );
+    assert.deepEqual(sent.filter(({ by }) => by !== 'other').map(({ gate }) => gate), [null, null, 'clean']);
+
+    await stage.start('real-2');
+    const bare = stage.client.workflow.getHandle('real-2');
+    await bare.signal('resume');
+    await until('real-2', ({ waitingFor }) => waitingFor?.gate === 'clean');
+    await bare.signal('resume');
+    await until('real-2', ({ outcome }) => outcome === 'completed');
+  });
+
   it('set changes a limit, and refuses with 2 what the migration or the form refuses', async () => {
     await stage.start('gate-3');
     const done = await stage.run('set', 'gate-3', 'parallel.restore=2', '--json');
@@ -201,7 +237,7 @@ describe('commands on a migration', function () {
     await stage.start('lonely-1', { taskQueue: 'nobody-here' });
     const ran = await stage.run('status', 'lonely-1');
     assert.equal(ran.exit, 0, ran.stderr);
-    assert.match(ran.stdout, /no worker polls task queue "nobody-here": start one with `ch-zk-migrate worker`/);
+    assert.match(ran.stdout, /no worker polls task queue "nobody-here": start one with `ch-zk-migrate worker --task-queue nobody-here`/);
     const aborted = await stage.run('abort', 'lonely-1');
     assert.equal(aborted.exit, 0);
     assert.match(aborted.stdout, /recorded, and not taken in yet/);
@@ -275,14 +311,16 @@ describe('commands on a migration', function () {
     assert.match(failed.stdout, /<td[^>]*>retry \(run /);
   });
 
-  it('Ctrl-C while watching gives 130, and says that the migration goes on and how to watch again', async () => {
+  it('Ctrl-C while watching gives 130 and the last status as the one document, and says that the migration goes on and how to watch again', async () => {
     await stage.start('stuck-2');
-    const child = stage.spawn('watch', 'stuck-2');
+    const child = stage.spawn('watch', 'stuck-2', '--json');
+    let document = '';
+    child.stdout?.on('data', (piece: Buffer) => (document += piece.toString()));
     let words = '';
     let sent = false;
     await new Promise<void>((resolve, reject) => {
       child.on('error', reject);
-      child.on('exit', () => resolve());
+      child.on('close', () => resolve());
       child.stderr?.on('data', (piece: Buffer) => {
         words += piece.toString();
         if (!sent && words.includes('stuck-2: ')) sent = child.kill('SIGINT');
@@ -290,6 +328,7 @@ describe('commands on a migration', function () {
     });
     assert.equal(child.exitCode, 130, words);
     assert.match(words, /goes on.*ch-zk-migrate watch stuck-2/);
+    assert.equal((JSON.parse(document) as StatusDocument).outcome, 'waiting');
     await stage.client.workflow.getHandle('stuck-2').terminate();
   });
 

@@ -2,7 +2,8 @@
  * A small workflow under the real one's name, for tests of the command line: it keeps a summary in the memo, takes every message, and
  * calls activities with inputs and results of the real shapes, but does nothing. It stands in because these tests are about what is
  * read from Temporal; the real workflow has tests of its own. The migration's id says how it behaves: `gate-…` waits before clean,
- * `fail-…` fails in detach in its first run, `hold-…` waits for a retry then, `again-…` continues as new after detach.
+ * `fail-…` fails in detach in its first run, `hold-…` waits for a retry then, `again-…` continues as new after detach, `refused-…` is refused
+ * by its preflight, `blind-…` fails before it knows anything, `real-…` has the real message handlers, is paused, and then waits at a gate.
  */
 import { ApplicationFailure, condition, continueAsNew, proxyActivities, setHandler, upsertMemo } from '@temporalio/workflow';
 
@@ -11,7 +12,9 @@ import { NO_COUNTS } from '../../src/domain/status';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { SUMMARY_MEMO_KEY } from '../../src/domain/summary';
 import type { CarriedState, MigrationInput } from '../../src/workflows/messages';
+import { registerHandlers } from '../../src/workflows/handlers';
 import { abortSignal, approveSignal, pauseSignal, resumeSignal, retryUpdate, setLimitUpdate } from '../../src/workflows/messages';
+import { MigrationState } from '../../src/workflows/state';
 
 type Fakes = Pick<Activities, 'loadPage' | 'detachReplica' | 'cleanTable' | 'restoreReplica'>;
 
@@ -58,6 +61,13 @@ export async function migrate(input: MigrationInput): Promise<void> {
     upsertMemo({ [SUMMARY_MEMO_KEY]: summary });
   }
 
+  if (has('real')) return realHandlers(input);
+  if (has('blind')) throw ApplicationFailure.nonRetryable('CLICKHOUSE_PASSWORD is not set where the worker runs', 'MISSING_VARIABLE');
+  if (has('refused')) {
+    const refusals = [{ code: 'UNKNOWN_REPLICA', host: 'ch-1', message: 'a replica is on no host', fix: 'name its host' }];
+    show({ phase: 'preflight', frozen: false, outcome: 'failed', refusals });
+    throw ApplicationFailure.nonRetryable('preflight refuses, nothing was changed', 'PREFLIGHT_REFUSED');
+  }
   setHandler(pauseSignal, (note) =>
     show({
       paused: true,
@@ -153,4 +163,20 @@ export async function migrate(input: MigrationInput): Promise<void> {
   } catch (error) {
     if (error !== ABORTED) throw error;
   }
+}
+
+async function realHandlers(input: MigrationInput): Promise<void> {
+  const now = () => new Date().toISOString();
+  const state = new MigrationState(input, now());
+  registerHandlers(state, { holding: false, request: undefined });
+  state.enter('detach', now());
+  state.paused = true;
+  while (!state.approved.includes('clean')) {
+    if (!state.paused) state.waiting = { reason: 'at the gate before clean', gate: 'clean' };
+    upsertMemo({ [SUMMARY_MEMO_KEY]: state.summary(now()) });
+    state.dirty = false;
+    await condition(() => state.dirty);
+  }
+  Object.assign(state, { waiting: null, outcome: 'completed' });
+  upsertMemo({ [SUMMARY_MEMO_KEY]: state.summary(now()) });
 }

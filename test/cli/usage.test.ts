@@ -21,6 +21,7 @@ const COMMANDS = [
   'report',
   'doctor',
   'worker',
+  'dev',
   'dev up',
   'demo',
 ];
@@ -43,7 +44,7 @@ async function run(...args: string[]): Promise<{ exit: number; stdout: string; s
 describe('usage', function () {
   this.timeout(60_000);
 
-  it('every command is listed, and has help with an example and --json', async () => {
+  it('every command is listed, and has help with an example and the options that every command takes', async () => {
     const { stdout, exit } = await run('--help');
     assert.equal(exit, 0);
     for (const command of COMMANDS) {
@@ -51,7 +52,7 @@ describe('usage', function () {
       const help = await run(...command.split(' '), '--help');
       assert.equal(help.exit, 0, command);
       assert.match(help.stdout, /Example:\n {2}\$ ch-zk-migrate /, command);
-      assert.match(help.stdout, /--json/, command);
+      for (const option of ['--json', '--address', '--namespace', '--profile']) assert.ok(help.stdout.includes(`${option} `), `${command} ${option}`);
     }
   });
 
@@ -75,6 +76,21 @@ describe('usage', function () {
       assert.equal(stdout, '');
       assert.match(stderr, /^(?:Usage: | {2}next: .* --help$| {2}--skip: | {2}parallel\.restore: )/m, args.join(' '));
       assert.doesNotMatch(stderr, /outputHelp/);
+    }
+  });
+
+  it('where Temporal is may be said to every command, also to those that need none', async () => {
+    const plan = await run('plan', 'no-such-spec.yaml', '--address', '127.0.0.1:1', '--namespace', 'n', '--profile', 'p');
+    assert.equal(plan.stderr, 'error: no-such-spec.yaml does not exist\n');
+    const dir = join(tmpdir(), 'ch-zk-no-such-stack');
+    for (const args of [
+      ['dev', 'status', '--dir', dir, '--json', '--address', '127.0.0.1:1', '--namespace', 'n'],
+      ['dev', '--json', '--address', '127.0.0.1:1', 'status', '--dir', dir],
+      ['--json', '--namespace', 'n', 'dev', 'status', '--dir', dir],
+    ]) {
+      const { exit, stdout, stderr } = await run(...args);
+      assert.equal(exit, 1, stderr);
+      assert.ok((JSON.parse(stdout) as { error: { message: string } }).error.message.includes(dir), stdout);
     }
   });
 
@@ -106,6 +122,12 @@ describe('usage', function () {
       assert.match(error.message, /lunch/);
       assert.ok(Array.isArray(error.faults));
     }
+  });
+
+  it('a command of commands alone is wrong use for a script too', async () => {
+    const { exit, stdout } = await run('dev', '--json');
+    assert.equal(exit, 2);
+    assert.deepEqual((JSON.parse(stdout) as { error: unknown }).error, { code: 'USAGE', message: 'a command is missing', faults: [], next: 'ch-zk-migrate dev --help' });
   });
 
   it('a server that does not answer gives 1, with its address and what to type', async () => {

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+
+import { Connection } from '@temporalio/client';
+
 import { identify } from '../../src/dev/processes';
 import { seedTables, type SeedTable } from '../../src/dev/seed';
 import { killPart, restartHost, stackDown, stackStatus, stackUp, startPart } from '../../src/dev/stack';
@@ -43,6 +46,17 @@ describe('the embedded stack', function () {
         { name: 'ch-2', zkRoot: '/old', shard: 1 },
       ],
     );
+  });
+
+  it('offers no search attribute that nothing sets', async () => {
+    const { address, namespace } = sandbox.stack.temporal;
+    const connection = await Connection.connect({ address });
+    try {
+      const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
+      assert.deepEqual(Object.keys(customAttributes ?? {}).filter((name) => name.startsWith('chZk')), []);
+    } finally {
+      await connection.close();
+    }
   });
 
   it('changes nothing when it is brought up again', async () => {
