@@ -15,6 +15,7 @@ export async function checkHost(spec: MigrationSpec, host: InspectedHost, found:
   checkReplicas(spec, host, found);
   checkStranded(host, found);
   await checkStrandedOthers(host, found);
+  if (!host.known) await checkFunctions(host, found);
   await checkDetachedParts(spec, host, found);
   await checkDependants(host, found);
 }
@@ -70,7 +71,29 @@ async function checkStrandedOthers(host: InspectedHost, found: Findings): Promis
   }
 }
 
-async function hasTable(host: InspectedHost, name: string): Promise<boolean> {
+const FUNCTIONS_SHOWN = 5;
+
+/** Whether a server keeps its functions in ZooKeeper is in its configuration file alone (`user_defined_zookeeper_path`). */
+async function checkFunctions(host: InspectedHost, found: Findings): Promise<void> {
+  if (!moves(host.spec) || !(await tellsOrigin(host))) return;
+  const rows = await host.server.select<{ name: string }>("SELECT name FROM system.functions WHERE origin = 'SQLUserDefined' ORDER BY name", {
+    doing: 'looking for functions made in SQL',
+  });
+  if (rows.length === 0) return;
+  const names = rows.slice(0, FUNCTIONS_SHOWN).map(({ name }) => name).join(', ');
+  found.warn('FUNCTIONS_STAY', { host: host.spec.name }, `${host.spec.name} has ${rows.length} function(s) made in SQL (${names}${rows.length > FUNCTIONS_SHOWN ? ', …' : ''}): where it keeps them in ZooKeeper (user_defined_zookeeper_path) they stay behind`, 'look whether its configuration has user_defined_zookeeper_path; if so, copy that node to the new place before its restart, or make them again afterwards');
+}
+
+/** `system.functions.origin` came with functions in SQL, in 21.10. */
+async function tellsOrigin(host: InspectedHost): Promise<boolean> {
+  const [row] = await host.server.select<{ n: string }>("SELECT count() AS n FROM system.columns WHERE database = 'system' AND table = 'functions' AND name = 'origin'", {
+    doing: 'looking for system.functions',
+  });
+  return Number(row?.n ?? 0) > 0;
+}
+
+/** Whether a server has a table of this name in its database `system`. */
+export async function hasTable(host: InspectedHost, name: string): Promise<boolean> {
   const rows = await host.server.select<{ n: string }>(
     "SELECT count() AS n FROM system.tables WHERE database = 'system' AND name = {name:String}",
     { params: { name }, doing: `looking for system.${name}` },

@@ -41,9 +41,14 @@ export function knownEnsemble(spec: MigrationSpec, host: InspectedHost, listed: 
   }
 }
 
+/** The replicas of a path that the hosts list. */
+export function occupantsAt(all: Occupants, ensemble: EnsembleSpec, path: string): readonly Occupant[] {
+  return all.get(pathKey(ensemble, path)) ?? [];
+}
+
 /** The table that a replica of a path is, when a host of the spec lists it and the selection leaves it out. */
 export function leftOut(all: Occupants, ensemble: EnsembleSpec, path: string, replicaName: string): Occupant | undefined {
-  return all.get(pathKey(ensemble, path))?.find(({ listed }) => !listed.selected && listed.replica.replicaName === replicaName);
+  return occupantsAt(all, ensemble, path).find(({ listed }) => !listed.selected && listed.replica.replicaName === replicaName);
 }
 
 /**
@@ -73,7 +78,7 @@ function checkAncestors(all: Occupants, found: Findings): void {
   for (const [key, here] of all) {
     const [connect, root, path] = JSON.parse(key) as [string, string, string];
     for (let cut = path.lastIndexOf('/'); cut > 0; cut = path.lastIndexOf('/', cut - 1)) {
-      for (const { listed } of all.get(pathKey({ connect, root }, path.slice(0, cut))) ?? []) {
+      for (const { listed } of occupantsAt(all, { connect, root }, path.slice(0, cut))) {
         if (!listed.selected) continue;
         const below = here[0]?.listed.replica;
         found.refuse('PATH_CONTAINS_OTHER', listed.replica, `its path ${listed.replica.zookeeperPath} contains that of ${below?.database ?? ''}.${below?.table ?? ''}: ${path}`, 'leave it out with tables.exclude');

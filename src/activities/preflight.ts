@@ -9,6 +9,7 @@ import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { knowsRestoreReplica } from '../domain/versions';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
 import { type Connections, ensembleOf, report } from './deps';
+import { checkDetachedReplicas } from './detached-replicas';
 import { grantStatement, missingGrants, neededGrants, TO_LOOK, zeroCopyAmong } from './grants';
 import { checkHost } from './host-checks';
 import { settle } from './in-flight';
@@ -107,6 +108,7 @@ export async function inspect(
     const tables = groupTables(hosts, spec, found).filter(({ members }) => !members.some(({ listed }) => taken.isThere(listed)));
     await checkTables(connections, spec, hosts, tables, found, counted, deadline);
     places = await checkPaths(connections, spec, hosts, tables, found);
+    await checkDetachedReplicas(connections, spec, hosts, found);
   }
   for (const host of hosts) {
     report({ doing: `looking at ${host.spec.name}` });
@@ -405,7 +407,7 @@ async function checkClosure(
       active ? 'REPLICA_ACTIVE_ELSEWHERE' : 'REPLICA_MISSING',
       where,
       `${table.path} has a replica "${name}" that is on no host of the spec${active ? ', and it is active' : ''}`,
-      active ? 'add its host to clickhouse.hosts' : `add its host to clickhouse.hosts, or pass --allow-missing-replica ${name} when it is gone for good`,
+      active ? 'add its host to clickhouse.hosts' : `add its host to clickhouse.hosts, ATTACH it where it is detached, or pass --allow-missing-replica ${name} when it is gone for good`,
     );
   }
   for (const { listed, host } of table.members) {

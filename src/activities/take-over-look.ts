@@ -1,5 +1,5 @@
+import { clickHouseCode, CODES } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
-import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, tableOrderKey } from '../domain/inventory';
 import type { HostSpec, MigrationSpec, TakeOverEntry } from '../domain/spec';
 import { type LeftParts, NOTHING_LEFT, type SeenReplica } from '../domain/take-over';
@@ -128,21 +128,36 @@ async function replicaState(zookeeper: ZooKeeperSession, path: string, name: str
   return changed === undefined ? undefined : `${changed} was changed after its replica was detached`;
 }
 
-/** Names that are detached on a server, where the server can say so; undefined where it cannot. */
-export async function detachedTables(server: ClickHouseHost): Promise<ReadonlySet<string> | undefined> {
+/** A table that is detached on a server; its engine cannot be seen. */
+export interface DetachedTable {
+  readonly database: string;
+  readonly table: string;
+  readonly uuid: string;
+}
+
+/** The databases of other engines have no such list, and one of them spoils it for all (code 48). */
+const WITH_DETACHED = ['Atomic', 'Ordinary', 'Replicated'] as const;
+
+/**
+ * The tables that are detached on a server, where it can say so; undefined where it cannot (before 24.7).
+ *
+ * Source: https://clickhouse.com/docs/operations/system-tables/detached_tables
+ */
+export async function detachedTables(server: ClickHouseHost): Promise<readonly DetachedTable[] | undefined> {
   const known = await server.select<{ n: string }>(
     "SELECT count() AS n FROM system.tables WHERE database = 'system' AND name = 'detached_tables'",
     { doing: 'looking for system.detached_tables' },
   );
   if (Number(known[0]?.n ?? 0) === 0) return undefined;
   try {
-    const rows = await server.select<{ database: string; table: string }>('SELECT database, table FROM system.detached_tables', {
-      doing: 'listing detached tables',
-    });
-    return new Set(rows.map(tableId));
+    return await server.select<DetachedTable>(
+      `SELECT database, table, toString(uuid) AS uuid FROM system.detached_tables
+       WHERE database IN (SELECT name FROM system.databases WHERE engine IN ({engines:Array(String)})) ORDER BY database, table`,
+      { params: { engines: WITH_DETACHED }, doing: 'listing detached tables' },
+    );
   } catch (error) {
-    // A database whose engine has no such list spoils it for all.
-    if (error instanceof MigrationError && error.kind === 'unknown') return undefined;
+    const code = clickHouseCode(error);
+    if (code === CODES.NOT_IMPLEMENTED || code === CODES.UNKNOWN_TABLE) return undefined;
     throw error;
   }
 }

@@ -117,7 +117,8 @@ class HostCheck {
 
   async run(entries: readonly TakeOverEntry[]): Promise<void> {
     const { server } = this.look;
-    this.detached = await detachedTables(server);
+    const detached = await detachedTables(server);
+    this.detached = detached === undefined ? undefined : new Set(detached.map(tableId));
     const databases = await server.select<{ name: string }>('SELECT name FROM system.databases', { doing: 'listing databases' });
     this.databases = new Set(databases.map(({ name }) => name));
     const tables = await server.select<{ database: string; table: string; engine: string }>(

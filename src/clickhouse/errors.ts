@@ -9,6 +9,7 @@ import { type FailureType, MigrationError } from '../domain/failure';
  */
 export const CODES = {
   BAD_ARGUMENTS: 36,
+  NOT_IMPLEMENTED: 48,
   LOGICAL_ERROR: 49,
   TABLE_ALREADY_EXISTS: 57,
   UNKNOWN_TABLE: 60,

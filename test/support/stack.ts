@@ -17,6 +17,7 @@ import { restartHost, type StackDescription, stackDown, stackStatus, stackUp } f
 import { temporalBinary } from '../../src/dev/temporal-binary';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { statusDocument } from '../../src/report/status-document';
+import { withZooKeeper } from './zookeeper';
 
 export const CLI = resolve(__dirname, '../../src/cli.js');
 
@@ -110,6 +111,7 @@ export class Ground {
       if (host.zkRoot !== first.zkRoot) await restartHost(up.dir, host.name, { zkRoot: first.zkRoot });
       await dropAll(host.url);
     }
+    await sweep(up, first.zkRoot);
     return new Ground(up, hosts, word, first.zkRoot);
   }
 
@@ -314,6 +316,16 @@ async function dropAll(url: string): Promise<void> {
     "SELECT name FROM system.databases WHERE name NOT IN ('system', 'default', 'INFORMATION_SCHEMA', 'information_schema')",
   );
   for (const { name } of rows) await run(url, `DROP DATABASE IF EXISTS ${quoteIdentifier(name)} SYNC`);
+}
+
+/** Removes what dropped databases left in ZooKeeper: the nodes of tables that were detached, or of a run that was killed. No live replica's. */
+async function sweep(up: StackDescription, root: string): Promise<void> {
+  await withZooKeeper(up, async (session) => {
+    const paths = (await session.listTree(`${root}/clickhouse`)).map(({ path }) => path);
+    const live = paths.filter((path) => path.endsWith('/is_active'));
+    const tops = paths.filter((path) => path.endsWith('/replicas')).map((path) => path.slice(0, -'/replicas'.length));
+    for (const top of tops.filter((path) => !live.some((node) => node.startsWith(`${path}/`)))) await session.deleteTree(top);
+  });
 }
 
 export async function pause(ms: number): Promise<void> {
