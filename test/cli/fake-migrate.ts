@@ -174,8 +174,8 @@ async function realHandlers(input: MigrationInput): Promise<void> {
   while (!state.approved.includes('clean')) {
     if (!state.paused) state.waiting = { reason: 'at the gate before clean', gate: 'clean' };
     upsertMemo({ [SUMMARY_MEMO_KEY]: state.summary(now()) });
-    state.dirty = false;
-    await condition(() => state.dirty);
+    const seen = state.changes;
+    await condition(() => state.changes !== seen);
   }
   Object.assign(state, { waiting: null, outcome: 'completed' });
   upsertMemo({ [SUMMARY_MEMO_KEY]: state.summary(now()) });
