@@ -42,7 +42,7 @@ interface Unattached {
 /**
  * Refuses what a move would strand although no server lists it (invariant 3): a replicated table that was detached before the migration
  * is in nobody's `system.replicas`, and has its metadata at the old place all the same. ZooKeeper is searched around the paths of the
- * hosts that move; where a server can say what is detached (`system.detached_tables`, from 24.7), what ZooKeeper does not tell is named.
+ * hosts that move; where a server can say what is detached (`system.detached_tables`, which came in 24.x), what ZooKeeper does not tell is named.
  */
 export async function checkDetachedReplicas(connections: Connections, spec: MigrationSpec, hosts: readonly InspectedHost[], found: Findings): Promise<void> {
   const moving = await Promise.all(hosts.filter((host) => moves(host.spec)).map((host) => movingHost(spec, host)));

@@ -139,7 +139,7 @@ export interface DetachedTable {
 const WITH_DETACHED = ['Atomic', 'Ordinary', 'Replicated'] as const;
 
 /**
- * The tables that are detached on a server, where it can say so; undefined where it cannot (before 24.7).
+ * The tables that are detached on a server, where it can say so; undefined where it cannot (the table came in 24.x).
  *
  * Source: https://clickhouse.com/docs/operations/system-tables/detached_tables
  */
