@@ -1,5 +1,5 @@
 import { statements } from '../clickhouse/sql';
-import { readNote, takeManifest, type ReplicaNote } from '../clickhouse/store';
+import { countManifest, readNote, takeManifest, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel, settled } from '../domain/inventory';
 import { describeDifference } from '../domain/manifest';
@@ -43,6 +43,7 @@ export async function attachReplica(connections: Connections, given: AttachInput
   await stopBackground(host, replica, note);
   await sameSetting(connections, input.host, replica, note);
   const baseline = await takeManifest(host, migration, replica, 'baseline');
+  await wholeManifest(connections, input, note);
   const lost = await compareParts(host, migration, replica, { kind: 'manifest', take: note.detachTake }, { kind: 'manifest', take: baseline.take });
   // A table that was a plain one for a moment may have merged in it.
   const merged = note.moved === true ? await proveByRows(connections, input, { baselineTake: note.detachTake }, { difference: lost }) : undefined;
@@ -110,6 +111,12 @@ export async function reattach(connections: Connections, input: AttachInput, not
   // What was said to the table that went is not known to the one that came.
   await stopBackground(host, replica, note);
   return state;
+}
+
+/** Against a manifest that lost parts of itself nothing would be missing. @throws MigrationError `MANIFEST_MISSING` */
+async function wholeManifest(connections: Connections, { host, migration, replica }: AttachInput, note: ReplicaNote): Promise<void> {
+  const saved = await countManifest(connections.host(host), migration, replica, note.detachTake);
+  if (saved !== note.parts) throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)}: its saved manifest has ${saved} parts of ${note.parts}`);
 }
 
 /** Readonly alone proves nothing (a server that starts is readonly too, ClickHouse issue 40148): its node must be absent as well. */

@@ -161,6 +161,7 @@ async function deleteNodes(
   const refusal = await refuseTree(zookeeper, path, children, begun || areRemains(children));
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
   if (!begun) {
+    refuseLivedOn(input, members);
     await sameRecord(zookeeper, path, namesOf(input.table));
     await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
   }
@@ -177,6 +178,16 @@ async function deleteNodes(
   if ((await zookeeper.exists(path)) !== undefined) {
     throw new MigrationError('REPLICA_LIVE', `${path} is there again after ${deleted} nodes were deleted: something lives on it`);
   }
+}
+
+/** Cleaned once, and there again: an abort left a host out, and the others were restored and lived on. What it has is older than what they have. */
+function refuseLivedOn({ table }: CleanInput, members: readonly Member[]): void {
+  const behind = members.find(({ note }) => hasReached(note.status, 'ZK_CLEANED'));
+  if (behind === undefined) return;
+  throw new MigrationError(
+    'REPLICA_LIVE',
+    `${table.zookeeperPath} was made anew without ${replicaLabel(behind.replica)}, and lived on: nothing of it is deleted. Abort; then on ${behind.replica.host} ATTACH the table and SYSTEM RESTORE REPLICA it, and it gets what the others have`,
+  );
 }
 
 /** Before the locks of a zero-copy table go, whose path may have been gone already, and nobody have looked since it waited for its turn. */
@@ -211,14 +222,16 @@ export async function sameRecord(zookeeper: ZooKeeperSession, path: string, memb
   const names = ((await zookeeper.children(`${path}/replicas`)) ?? []).filter((name) => members.has(name));
   const log = ((await zookeeper.children(`${path}/log`)) ?? []).map((name) => Number(name.slice('log-'.length)));
   const end = log.length === 0 ? 0 : Math.max(...log) + 1;
+  const mutations = (await zookeeper.children(`${path}/mutations`)) ?? [];
   const records = await Promise.all(
     names.map(async (name) => {
       const replica = `${path}/replicas/${name}`;
-      const [parts, queue, pointer, lost] = await Promise.all([
+      const [parts, queue, pointer, lost, mutated] = await Promise.all([
         zookeeper.children(`${replica}/parts`),
         zookeeper.children(`${replica}/queue`),
         zookeeper.get(`${replica}/log_pointer`),
         zookeeper.get(`${replica}/is_lost`),
+        zookeeper.get(`${replica}/mutation_pointer`),
       ]);
       return {
         name,
@@ -226,12 +239,20 @@ export async function sameRecord(zookeeper: ZooKeeperSession, path: string, memb
         queue: queue?.length ?? 0,
         unread: log.filter((index) => index >= Number(pointer?.data.toString() ?? 0)).length,
         lost: lost?.data.toString() === '1',
+        // Ids are numbers of one length; the pointer is empty before the first.
+        mutations: mutations.filter((id) => id > (mutated?.data.toString() ?? '')).length,
         whole: parts !== undefined && queue !== undefined && pointer !== undefined,
       };
     }),
   );
   // A record that lost nodes says nothing of its parts: the election takes the most complete baseline, and the proof holds the others to theirs.
   if (records.some(({ whole }) => !whole)) return;
+  // What was accepted and not done yet would be gone with the path, and rows that were deleted be there again.
+  const undone = records.filter((record) => record.mutations > 0);
+  if (undone.length > 0) {
+    const words = undone.map(({ name, mutations: n }) => `"${name}" has ${n} mutation(s) to do`).join('; ');
+    throw new MigrationError('REPLICAS_DIFFER', `${path}: what was asked of the table is not done: ${words}`, { details: { behind: undone.map(({ name }) => name), ahead: [] } });
+  }
   const all = new Set(records.flatMap(({ parts }) => [...parts]));
   const short = records.filter(({ parts, queue, unread }) => parts.size !== all.size || queue > 0 || unread > 0);
   if (names.length < 2 || short.length === 0) return;

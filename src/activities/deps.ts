@@ -57,7 +57,7 @@ export class Connections {
 
   /** What commands of the spec see: the worker's environment without the named variables, and no secret of theirs in what is told of the output. */
   forCommand(secretEnvs: readonly string[]): { readonly env: NodeJS.ProcessEnv; readonly redact: (text: string) => string } {
-    const variables = [...secretEnvs, ...WORKERS_OWN];
+    const variables = [...secretEnvs, ...WORKERS_OWN, ...Object.keys(this.env).filter((name) => name.startsWith('TEMPORAL_GRPC_META'))];
     return { env: withoutVariables(this.env, variables), redact: (text) => withoutSecrets(text, this.env, variables) };
   }
 

@@ -75,9 +75,17 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
   report({ doing: 'saving the manifest' });
   const zeroCopy = await readFacts(connections, input, before);
   try {
-    if (before.step !== 'none') await waitWhileRunning(host, queryId);
+    if (before.step !== 'none') {
+      await waitWhileRunning(host, queryId);
+      // A DETACH that another attempt had sent: the manifest that was noted before it is the one in force.
+      if (!(await lookAtReplica(host, replica)).attached) return await detachedByAnother(host, input);
+    }
     await stopBackground(host, replica, { zeroCopy });
     const manifest = await takeManifest(host, migration, replica, 'detach');
+    // Of a table that went while its parts were read the list says nothing: it is not noted.
+    if (!(await lookAtReplica(host, replica)).attached) {
+      throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} went while its manifest was saved: it is looked at again`);
+    }
     const note: ReplicaNote = {
       ...before,
       seq: before.seq + 1,
@@ -103,6 +111,12 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
     await startBackground(host, replica, { zeroCopy }).catch(() => undefined);
     throw error;
   }
+}
+
+async function detachedByAnother(host: ClickHouseHost, { migration, replica }: DetachInput): Promise<ReplicaNote> {
+  const now = await readNote(host, migration, replica);
+  if (now.step === 'manifest' || now.step === 'detached') return now;
+  throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} went while it was looked at: it is looked at again`);
 }
 
 /**

@@ -4,6 +4,8 @@ import { MigrationError } from '../domain/failure';
 import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
 import { startBackground } from './background';
 import { type Connections, ensembleOf } from './deps';
+import { lookAtReplica } from './look';
+import { ROW_KEEPING_ENGINE } from './proof';
 import { noteStarted } from './restore';
 import { sameSetting } from './zero-copy-facts';
 import { proveLocks } from './zero-copy-proof';
@@ -74,12 +76,19 @@ export async function startMerges(connections: Connections, input: MergesInput):
       await stillLocked(connections, input, { replica, target, note });
     }
   }
+  // What merges change of a table whose rows they do not keep can be proved on no replica any more: they wait for the proof of all.
+  else if (members.some(({ note }) => note.status !== 'RESTORED') && !(await keepsRows(connections, members))) return;
   await Promise.all(
     members.map(async ({ replica, target, note }) => {
       await startBackground(connections.host(target), replica, note);
       await noteStarted(connections, { migration: input.migration, host: target, replica }, note);
     }),
   );
+}
+
+async function keepsRows(connections: Connections, members: readonly { readonly replica: ReplicaEntry; readonly target: HostTarget }[]): Promise<boolean> {
+  const seen = await Promise.all(members.map(({ replica, target }) => lookAtReplica(connections.host(target), replica)));
+  return seen.every(({ attached, engine }) => !attached || engine === ROW_KEEPING_ENGINE);
 }
 
 /** A replica whose locks went since its proof is not proved any more: a retry looks at it again, and starts its merges then. */

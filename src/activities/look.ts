@@ -10,6 +10,7 @@ import { report, sleep } from './deps';
 export interface ReplicaState {
   readonly attached: boolean;
   readonly uuid: string;
+  readonly engine: string;
   /** Below: only of an attached replica. */
   readonly readonly: boolean;
   readonly zookeeperPath: string;
@@ -23,6 +24,7 @@ export interface ReplicaState {
 const NOT_ATTACHED: ReplicaState = {
   attached: false,
   uuid: '',
+  engine: '',
   readonly: true,
   zookeeperPath: '',
   replicaName: '',
@@ -72,6 +74,7 @@ function stateOf(replica: ReplicaRef, rows: readonly LookRow[]): ReplicaState {
   return {
     attached: true,
     uuid: table.a,
+    engine: table.b,
     readonly: state.readonly === 1,
     zookeeperPath: state.a,
     replicaName: state.b,

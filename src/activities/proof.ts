@@ -64,7 +64,7 @@ async function activeParts(host: ClickHouseHost, replica: ReplicaRef): Promise<M
 }
 
 /** Engines whose merges keep every row. */
-const ROW_KEEPING_ENGINE = 'ReplicatedMergeTree';
+export const ROW_KEEPING_ENGINE = 'ReplicatedMergeTree';
 
 /**
  * The second way of proof, where a server that was killed started with merges on: parts were merged since, so hashes cannot be equal.

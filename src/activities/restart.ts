@@ -32,6 +32,13 @@ export async function restartHost(connections: Connections, input: RestartInput)
   if (boot === 'moved') return answer(false, `is on ${describe(after)} already`);
   if (input.forward === true && Number.isFinite(boot)) await refuseStranding(connections, input);
   fence();
+  if (!Number.isFinite(boot) && restart.reconfigure !== undefined && input.forward === true) {
+    // What lies on a host that does not answer is not known: it is started where it is, and looked at before it moves.
+    const { reconfigure: _later, ...asItIs } = restart;
+    await runStrategy(connections, host, { ...input, restart: asItIs });
+    await waitUntilBack(host, boot, restart, before);
+    throw new MigrationError('STILL_RUNNING', `${input.host.name} did not answer, and was started as it is: it is looked at before it moves`);
+  }
   await runStrategy(connections, host, input);
   await waitUntilBack(host, boot, restart, after);
   const root = await currentRoot(connections, host, input);

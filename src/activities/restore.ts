@@ -4,7 +4,7 @@ import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
 import { describeDifference, isEqual, type ManifestDifference } from '../domain/manifest';
-import { type Connections, ensembleOf, report, sleep, stopIfCancelled, turnOf } from './deps';
+import { type Connections, ensembleOf, fence, report, sleep, stopIfCancelled, turnOf } from './deps';
 import { startBackground, stopBackground } from './background';
 import { updateOf } from './detach';
 import { ensureAttached, reattach } from './attach';
@@ -12,7 +12,7 @@ import { stillHeld } from './hold';
 import { collisionsInDetached, nameableParts, repairParts, wherePartsLie } from './repair';
 import { repairAsPlain } from './repair-plain';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, runningStatement, waitingWords, waitWhileRunning } from './look';
-import { insertedSince, proveByRows, proveAgainstFirst } from './proof';
+import { insertedSince, proveByRows, proveAgainstFirst, ROW_KEEPING_ENGINE } from './proof';
 import { send, statementId } from './statement';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { sameSetting } from './zero-copy-facts';
@@ -62,11 +62,15 @@ export async function noteStarted(connections: Connections, { migration, host, r
   if (note.status === 'RESTORED' && note.step !== 'started') await connections.notes(host).write(migration, replica, { ...note, seq: note.seq + 1, step: 'started' });
 }
 
-/** A zero-copy replica that is not proved may hold blobs that nobody has a lock on: what removes parts stays stopped. */
+/**
+ * A zero-copy replica that is not proved may hold blobs that nobody has a lock on: what removes parts stays stopped. So do merges of an
+ * engine that does not keep every row: what they change can be proved by nothing any more.
+ */
 async function startIfSafe(connections: Connections, input: RestoreInput): Promise<void> {
   const host = connections.host(input.host);
   const note = await readNote(host, input.migration, input.replica);
-  if (note.zeroCopy === null) await startBackground(host, input.replica, note);
+  if (note.zeroCopy !== null || (await lookAtReplica(host, input.replica)).engine !== ROW_KEEPING_ENGINE) return;
+  await startBackground(host, input.replica, note);
 }
 
 async function restoreAndProve(connections: Connections, input: RestoreInput): Promise<{ note: ReplicaNote; words?: string }> {
@@ -120,6 +124,7 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   if (proof !== undefined) words.push(proof);
   words.push(...(await proveZeroCopy(connections, input, note)));
   if (note.zeroCopy !== null) await sameSetting(connections, input.host, replica, note);
+  fence();
   note = { ...note, seq: note.seq + 1, status: 'RESTORED', step: 'restored' };
   await connections.notes(input.host).write(migration, replica, note);
   return words.length === 0 ? { note } : { note, words: words.join('; ') };
@@ -198,6 +203,7 @@ async function restore(
   if (!state.readonly) {
     throw new MigrationError('REPLICA_LIVE', `${replicaLabel(replica)} is not readonly, and has no node at ${replica.zookeeperPath}`);
   }
+  if (input.first === undefined) await nobodyElse(connections, input);
   const collisions = await collisionsInDetached(host, replica);
   if (collisions.length > 0) {
     throw new MigrationError(
@@ -229,6 +235,14 @@ async function restore(
     throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)}: RESTORE ended and left no node at ${replica.zookeeperPath}`);
   }
   return note;
+}
+
+/** The first replica makes its path anew: somebody who is there already would take its parts for strangers, or have their rows twice. */
+async function nobodyElse(connections: Connections, input: RestoreInput): Promise<void> {
+  const { zookeeper } = await nodeOf(connections, input);
+  const others = (await zookeeper.children(`${input.replica.zookeeperPath}/replicas`)) ?? [];
+  if (others.length === 0) return;
+  throw new MigrationError('REPLICA_LIVE', `${input.replica.zookeeperPath} has the replicas ${others.slice(0, 5).join(', ')} already, and ${replicaLabel(input.replica)} was to be the first: see who made them`);
 }
 
 const PROGRESS_EVERY_MS = 2_000;

@@ -1,3 +1,4 @@
+import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
 import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
@@ -73,11 +74,22 @@ async function withoutNodes(connections: Connections, input: AttachInput, note: 
     await startBackground(connections.host(input.host), replica, note);
     return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'its metadata was gone before, and is not made anew: start again')] };
   }
+  if (note.status !== 'ZK_CLEANED' && (await othersRegistered(connections, input))) {
+    // Only this replica's metadata is gone, and it was so before: the others go on at their path as they were.
+    await ensureAttached(connections, input);
+    await startBackground(connections.host(input.host), replica, note);
+    return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'its metadata was gone before, and is not made anew: start again')] };
+  }
   if (note.status !== 'ZK_CLEANED') {
     const cleaned: ReplicaNote = { ...note, seq: note.seq + 1, status: 'ZK_CLEANED', step: 'cleaned', oldMetadata: 'deleted' };
     await connections.notes(input.host).write(migration, replica, cleaned);
   }
   return attachReplica(connections, input);
+}
+
+async function othersRegistered(connections: Connections, { host, replica, zookeeper: target }: AttachInput): Promise<boolean> {
+  const zookeeper = await connections.zookeeper(ensembleOf(host, target, replica.zookeeperName), target.digestEnv);
+  return ((await zookeeper.children(`${replica.zookeeperPath}/replicas`)) ?? []).length > 0;
 }
 
 async function noteReturned(connections: Connections, input: AttachInput, note: ReplicaNote): Promise<ReplicaNote> {
@@ -97,6 +109,18 @@ async function untilActive(connections: Connections, input: AttachInput): Promis
     await sleep(200);
   }
   return true;
+}
+
+/** Waits for mutations, which SYNC REPLICA does not. One that does not end is said by the barrier when the table comes there again. */
+async function untilMutated(host: ClickHouseHost, replica: InventoryReplica): Promise<void> {
+  for (const end = Date.now() + SYNC_TIMEOUT_MS; Date.now() < end; await sleep(500)) {
+    const [row] = await host.select<{ n: string }>(
+      'SELECT count() AS n FROM system.mutations WHERE NOT is_done AND database = {database:String} AND table = {table:String}',
+      { params: { database: replica.database, table: replica.table }, doing: `looking at the mutations of ${replicaLabel(replica)}` },
+    );
+    if (Number(row?.n) === 0) return;
+    report({ doing: `waiting for ${row?.n ?? '?'} mutation(s) on ${replica.host}` });
+  }
 }
 
 /**
@@ -121,6 +145,7 @@ export async function returnTable(connections: Connections, input: CleanInput): 
     const host = connections.host(targetOf(input.hosts, replica.host));
     report({ doing: `SYSTEM SYNC REPLICA on ${replica.host}` });
     await host.run(statements.sync(replica), { doing: `letting ${replicaLabel(replica)} catch up`, timeoutMs: SYNC_TIMEOUT_MS });
+    await untilMutated(host, replica);
   }
   const updates = await Promise.all(
     input.table.replicas.map(async (replica) => {

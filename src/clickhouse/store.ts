@@ -283,6 +283,20 @@ export async function takeManifest(
   return { take, parts: Number(rows[0]?.n_parts ?? 0), rows: Number(rows[0]?.n_rows ?? 0) };
 }
 
+/** How many parts a saved manifest has. */
+export async function countManifest(host: ClickHouseHost, migration: string, { database, table }: ReplicaRef, take: string): Promise<number> {
+  return askTogether(host, `manifest ${migration}`, { database, table, take }, async (tables) => {
+    const { condition, params } = ofTables(tables);
+    const rows = await host.select<{ database: string; table: string; take: string; n: string }>(
+      `SELECT database, table, take, count() AS n FROM ${STORE_DATABASE}.manifests
+       WHERE migration = {migration:String} AND ${condition('database', 'table')} AND take IN {takes:Array(String)} GROUP BY database, table, take`,
+      { params: { ...params, migration, takes: tables.map((one) => one.take) }, doing: `counting the manifests of ${labelOf(tables)}` },
+    );
+    const of = rowsOf(rows);
+    return tables.map((one) => Number(of(one).find((row) => row.take === one.take)?.n ?? 0));
+  });
+}
+
 /**
  * Adds an event of a migration: `claimed`, `sealed`, `released`, `restart`. Their order is what counts, and the server's clock may be set
  * back between two of them: an event is never earlier than the one before it.

@@ -39,7 +39,9 @@ export function withoutVariables(env: Environment, variables: readonly string[])
 export function withoutSecrets(text: string, env: Environment, variables: readonly string[]): string {
   const secrets = variables.flatMap((name) => {
     const value = env[name]?.trim() ?? '';
-    return value === '' ? [] : [value];
+    // Of `user:password` the password alone is one too.
+    const password = value.includes(':') ? value.slice(value.indexOf(':') + 1) : '';
+    return [value, password].filter((secret) => secret.length >= 3 || secret === value).filter((secret) => secret !== '');
   });
   // The longest first: one may be a part of another.
   return secrets.sort((a, b) => b.length - a.length).reduce((rest, secret) => rest.replaceAll(secret, '***'), text);

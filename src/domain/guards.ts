@@ -22,10 +22,8 @@ export const TABLE_CHILDREN: ReadonlySet<string> = new Set([
   'pinned_part_uuids',
   'quorum',
   'replicas',
-  'shards',
   'table_shared_id',
   'temp',
-  'unique_parts',
 ]);
 
 /** Copies of zero-copy locks, one such child for each kind of disk: `zero_copy_s3`, `zero_copy_azure_blob_storage`, … */

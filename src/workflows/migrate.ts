@@ -416,7 +416,11 @@ class Migration {
     await this.pass(() => this.runner.run(back(this.phases.finishCleaning())));
     await this.pass(() => this.runner.run(back(this.phases.giveBack())));
     await this.pass(() => this.runner.run(back(this.phases.rebuild())));
-    for (const { name } of hosts) await this.pass(() => this.runner.run(ahead(this.phases.attach(name))));
+    for (const { name } of hosts) {
+      // A page of all hosts: a replica that was not begun goes on too where another of its path was.
+      const { host: _all, ...attach } = this.phases.attach(name);
+      await this.pass(() => this.runner.run(ahead({ ...attach, pick: (table) => attach.pick(table).filter(({ host }) => host === name) })));
+    }
     await this.pass(() => this.runner.run(ahead(this.phases.restore('after'))));
     if (clean === 'after-verify' && this.state.failuresTotal === 0) await this.pass(() => this.runner.run(ahead(this.phases.deleteOld())));
   }

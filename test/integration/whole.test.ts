@@ -4,9 +4,10 @@ import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 
 import { connectTemporal } from '../../src/client';
+import { quoteTable } from '../../src/clickhouse/sql';
 import { restartHost } from '../../src/dev/stack';
 import { ProxyHost, TAKEN } from '../support/proxy-host';
-import { Ground, hostAt, inPlace, someTables } from '../support/stack';
+import { Ground, hostAt, inPlace, run, someTables, sql } from '../support/stack';
 
 describe('what is no single table', function () {
   this.timeout(300_000);
@@ -72,6 +73,23 @@ describe('what is no single table', function () {
     } finally {
       await proxy.close();
     }
+  });
+
+  it('a mutation that was accepted and not done when its table was detached is done before anything is deleted', async () => {
+    await ground.seed(someTables(ground.database, 1).filter(({ name }) => name === 't0'));
+    ground.worker();
+    const started = await ground.cli('start', ground.spec(), '--execute', '--pause-before', 'detach', '--watch', '--json');
+    assert.equal(started.code, 4, started.stdout + started.stderr);
+    const table = quoteTable({ database: ground.database, table: 't0' });
+    await ground.onEach(`SYSTEM STOP MERGES ${table}`);
+    await run(ground.firstHost.url, `ALTER TABLE ${table} DELETE WHERE user < 500 SETTINGS mutations_sync = 0`);
+    const rows = async (): Promise<unknown[]> => Promise.all(ground.hosts.map(({ url }) => sql(url, `SELECT countIf(user < 500) AS gone, countIf(user >= 500) AS kept FROM ${table}`)));
+    const kept = (await rows()).map((one) => Number((one as { kept: string }[])[0]?.kept));
+    assert.ok(kept.every((n) => n > 0));
+    await ground.cli('approve', ground.id, 'detach');
+    const ended = await ground.until(({ outcome }) => outcome !== 'running' && outcome !== 'waiting', 'the end');
+    assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
+    assert.deepEqual((await rows()).map((one) => (one as { gone: string; kept: string }[])[0]).map((row) => [Number(row?.gone), Number(row?.kept)]), kept.map((n) => [0, n]));
   });
 
   it('a server that has too much to do is waited for, with the reason', async () => {
