@@ -90,8 +90,9 @@ function reconfigureHostCommand(): Command {
     .argument('<name>', 'the host, for example ch-1')
     .option('--zk-root <root>', 'its ZooKeeper root; an empty one is none', zkRoot)
     .option('--zk-port <port>', 'the port of its ZooKeeper, on this machine', port)
+    .option('--auxiliary-port <port>', 'the port of its auxiliary ZooKeeper zk2, on this machine', port)
     .option('--replica-path <path>', 'its default_replica_path')
-    .action(async (name: string, options: CommonOptions & { zkRoot?: string; zkPort?: number; replicaPath?: string }) => {
+    .action(async (name: string, options: CommonOptions & { zkRoot?: string; zkPort?: number; auxiliaryPort?: number; replicaPath?: string }) => {
       const { stack, dir } = await loadFor(options);
       const { json, dir: _where, ...change } = withoutTemporal(options);
       print(await stack.reconfigureHost(dir, name, change), json);

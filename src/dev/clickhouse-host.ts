@@ -43,18 +43,21 @@ export interface HostChange {
   zkRoot?: string;
   /** `<zookeeper><node><port>`: of another server on this machine. */
   zkPort?: number;
+  /** `<auxiliary_zookeepers><zk2><node><port>`: of another server on this machine, where the root {@link AUXILIARY} must exist. */
+  auxiliaryPort?: number;
   /** `<default_replica_path>`. */
   replicaPath?: string;
 }
 
 /** Contract: whoever calls it holds the host's lock. */
-export function changeHostConfig(dir: string, name: string, { zkRoot, zkPort, replicaPath }: HostChange): void {
+export function changeHostConfig(dir: string, name: string, { zkRoot, zkPort, auxiliaryPort, replicaPath }: HostChange): void {
   const config = readPartConfig(dir, name);
   if (config === undefined) throw new Error(`${name} was never started`);
   const environment = {
     ...config.environment,
     ...(zkRoot === undefined ? {} : { CH_ZK_ROOT: zkRoot }),
     ...(zkPort === undefined ? {} : { CH_ZK_PORT: String(zkPort) }),
+    ...(auxiliaryPort === undefined ? {} : { CH_AUXILIARY_PORT: String(auxiliaryPort) }),
     ...(replicaPath === undefined ? {} : { CH_REPLICA_PATH: replicaPath }),
   };
   writeFileAtomic.sync(stackFiles(dir).part(name).config, `${JSON.stringify({ ...config, environment }, null, 2)}\n`);
@@ -78,6 +81,7 @@ function hostConfig(dir: string, settings: StackSettings, host: HostSettings, zk
       CH_ZK_HOST: '127.0.0.1',
       CH_ZK_PORT: last?.['CH_ZK_PORT'] ?? String(settings.zookeeper.port),
       CH_ZK_ROOT: zkRoot,
+      CH_AUXILIARY_PORT: last?.['CH_AUXILIARY_PORT'] ?? String(settings.zookeeper.port),
       CH_SHARD: String(host.shard),
       CH_REPLICA: host.replica,
       CH_REPLICA_PATH: last?.['CH_REPLICA_PATH'] ?? settings.replicaPath,
@@ -105,16 +109,16 @@ function writeClickHouseConfig(home: string, settings: StackSettings, host: Host
   }
   const usersFile = path.join(home, 'config', 'users.xml');
   fs.writeFileSync(usersFile, usersXml(settings.users));
-  fs.writeFileSync(path.join(home, 'config', 'config.xml'), configXml(path.join(home, 'clickhouse.log'), usersFile, host.name, settings.zookeeper.port));
+  fs.writeFileSync(path.join(home, 'config', 'config.xml'), configXml(path.join(home, 'clickhouse.log'), usersFile, host.name));
 }
 
 /**
  * What is special to the embedded engine: its server UUID is all zeros, so without a sessions path
  * of its own each host kills the ZooKeeper sessions of the others. And its background pools have one
  * or two threads, with which a second replica takes a second to find two of its parts. Beside the ensemble of `<zookeeper>` each
- * host knows an auxiliary one: the same server, seen from a root of its own.
+ * host knows an auxiliary one: by default the same server, seen from a root of its own.
  */
-function configXml(logFile: string, usersFile: string, name: string, zookeeperPort: number): string {
+function configXml(logFile: string, usersFile: string, name: string): string {
   return `<clickhouse>
   <logger>
     <console>0</console>
@@ -132,7 +136,7 @@ function configXml(logFile: string, usersFile: string, name: string, zookeeperPo
   </zookeeper>
   <auxiliary_zookeepers>
     <${AUXILIARY.name}>
-      <node><host>127.0.0.1</host><port>${zookeeperPort}</port></node>
+      <node><host>127.0.0.1</host><port from_env="CH_AUXILIARY_PORT"/></node>
       <root>${AUXILIARY.root}</root>
       <session_timeout_ms>10000</session_timeout_ms>
       <sessions_path>/clickhouse/sessions/${escapeXml(name)}</sessions_path>

@@ -8,6 +8,7 @@ import { parse } from 'yaml';
 
 import { quoteTable } from '../../src/clickhouse/sql';
 import { reconfigureHost, restartHost } from '../../src/dev/stack';
+import { ZooKeeperSession } from '../../src/zookeeper/session';
 import { codes, words } from '../support/findings';
 import { CLI, Ground, run, type SpecDocument, someTables, sql } from '../support/stack';
 import { nodesAt, withZooKeeper } from '../support/zookeeper';
@@ -313,6 +314,83 @@ describe('hosts and tables that differ, in one spec', function () {
     assert.deepEqual(await Promise.all([ground.from + odd, elsewhere + odd].map(at)), [false, false]);
     assert.deepEqual(await Promise.all([ground.root + odd, `${ground.root}-b${odd}`, `${auxiliary}/clickhouse/${ground.id}/alone`].map(at)), [true, true, true]);
     assert.deepEqual(/INVARIANT|UNKNOWN/u.exec(done.stderr), null);
+  });
+});
+
+describe('in an auxiliary ensemble that is another server', function () {
+  this.timeout(300_000);
+  let ground: Ground;
+  let other: ZooKeeperServer;
+  let session: ZooKeeperSession;
+
+  before(async () => {
+    ground = await Ground.on('auxiliary');
+    other = await ZooKeeperServer.start();
+    session = await ZooKeeperSession.open({ connect: other.connect, root: '' });
+    await session.ensurePath(ground.up.zookeeper.auxiliary.root);
+    await knownAt(other.connect);
+  });
+
+  after(async () => {
+    await ground.end();
+    await knownAt(ground.up.zookeeper.connect);
+    await session.close();
+    await other.remove();
+  });
+
+  /** Starts the hosts again with their auxiliary ensemble on this server. */
+  async function knownAt(connect: string): Promise<void> {
+    for (const { name } of ground.hosts) await reconfigureHost(ground.up.dir, name, { auxiliaryPort: Number(connect.split(':').at(-1)) });
+    await Promise.all(ground.hosts.map(({ name }) => restartHost(ground.up.dir, name)));
+  }
+
+  it('a table is made anew there, in place, and the same path on the main server is left as it is', async () => {
+    const { name: zk2, root } = ground.up.zookeeper.auxiliary;
+    const path = `/clickhouse/${ground.id}/aux`;
+    const table = quoteTable({ database: ground.database, table: 'aux' });
+    await ground.seed(someTables(ground.database, 1).filter(({ name }) => name === 't0'));
+    await ground.onEach(`CREATE TABLE ${table} (day Date, x UInt64) ENGINE = ReplicatedMergeTree('${zk2}:${path}', '{replica}') PARTITION BY day ORDER BY x`);
+    await run(ground.firstHost.url, `INSERT INTO ${table} SELECT toDate('2024-01-01') + number % 3, number FROM numbers(30)`);
+    await run(ground.hosts[1]?.url ?? '', `SYSTEM SYNC REPLICA ${table}`);
+    assert.deepEqual(await Promise.all(ground.hosts.map(({ url }) => placeOf(url, 'aux'))), ground.hosts.map(({ replica }) => ({ name: zk2, path, replica })));
+
+    const before = await ground.oracle();
+    const old = await session.listTree(root + path);
+    assert.ok(old.length > 30 && ground.hosts.every(({ replica }) => old.some((node) => node.path === `${root}${path}/replicas/${replica}/is_active`)));
+    // The same tree on the main server, but for the marks of active replicas: whoever takes that one for the auxiliary ensemble finds what to delete.
+    const decoy = (): Promise<unknown[]> =>
+      withZooKeeper(ground.up, async (main) => (await main.listTree(root + path)).map((node) => [node.path, node.stat.czxid, node.stat.pzxid, node.stat.mzxid]));
+    await withZooKeeper(ground.up, async (main) => {
+      await main.ensurePath(root + path);
+      for (const node of old.filter(({ path: at, stat }) => at !== root + path && stat.ephemeralOwner === '0')) await main.create(node.path, (await session.get(node.path))?.data);
+    });
+    const decoyBefore = await decoy();
+    assert.ok(decoyBefore.length > 30);
+
+    const spec = (connect: string): string =>
+      ground.spec((document) => {
+        document.zookeeper = { connect: ground.up.zookeeper.connect, root: ground.from, auxiliary: { [zk2]: { connect, root } } };
+        document.clickhouse.restart = { none: true };
+      });
+    const mistaken = await ground.json<Planned>('plan', spec(ground.up.zookeeper.connect));
+    assert.deepEqual(words(mistaken.refusals), ['OTHER_ZOOKEEPER aux']);
+    const file = spec(other.connect);
+    assert.deepEqual((await ground.json<Planned>('plan', file)).refusals, []);
+    const done = await ground.cli('start', file, '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+
+    assert.deepEqual(await ground.oracle(), before);
+    assert.deepEqual(await faulty(ground), []);
+    assert.deepEqual(await Promise.all(ground.hosts.map(({ url }) => placeOf(url, 'aux'))), ground.hosts.map(({ replica }) => ({ name: zk2, path, replica })));
+    assert.deepEqual(await decoy(), decoyBefore);
+    // Every node there is younger than any of before: the old ones were deleted on that server, and new ones made.
+    const youngest = Math.max(...old.map(({ stat: { czxid } }) => Number(czxid)));
+    const made = await session.listTree(root + path);
+    assert.deepEqual(made.filter(({ stat: { czxid } }) => Number(czxid) <= youngest).map((node) => node.path), []);
+    for (const { replica } of ground.hosts) assert.equal((await session.children(`${root}${path}/replicas/${replica}/parts`))?.length, 3);
+    // The table beside it went the same way on the main server, and left nothing on the other one.
+    assert.ok((await nodesAt(ground.up, `${ground.from}/clickhouse/tables`)) > 30);
+    assert.equal(await session.exists(`${ground.from}/clickhouse/tables`), undefined);
   });
 });
 

@@ -4,7 +4,7 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { quoteTable } from '../../src/clickhouse/sql';
-import { Ground, run, type SpecDocument, sql } from '../support/stack';
+import { CLI, Ground, run, type SpecDocument, sql } from '../support/stack';
 import { assertBlobsAndLocks, blobsOf, idOf, inPlace, LOCK_ROOT, locksUnder, onBlobs } from '../support/zero-copy';
 import { withZooKeeper } from '../support/zookeeper';
 
@@ -273,4 +273,82 @@ describe('zero-copy tables', function () {
     assert.ok(ground.statements(marks, /^\s*SYSTEM RESTORE REPLICA .*aux/u).length > 0);
     assert.deepEqual([...files].filter(([name, size]) => blobsOf(ground).get(name) !== size), []);
   });
+
+  it('with the old metadata kept, abort before the first RESTORE returns to the old root and its locks; the same migration then deletes them when all is proved', async () => {
+    ground = await Ground.on('zc_after_verify');
+    const { before, files, old } = await kept();
+    const reconfigure = (root: string): string[] => [process.execPath, CLI, 'dev', 'reconfigure-host', '{host}', '--zk-root', root, '--dir', ground.up.dir];
+    const spec = (change: (document: SpecDocument) => void): string =>
+      ground.spec((document) => {
+        document.zookeeper['clean'] = 'after-verify';
+        document.clickhouse.restart = { reconfigure: reconfigure(ground.root), reconfigureBack: reconfigure(ground.from), command: [process.execPath, CLI, 'dev', 'restart-host', '{host}', '--dir', ground.up.dir], wave: 2 };
+        change(document);
+      });
+    ground.worker();
+    const gated = await ground.cli('start', spec((document) => (document['pauseBefore'] = ['restore'])), '--execute', '--watch', '--json');
+    assert.equal(gated.code, 4, gated.stdout + gated.stderr);
+    assert.deepEqual([await rootsOf(), await ownLocks(ground.from), await ownLocks(ground.root)], [[ground.root], old, []]);
+    const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    assert.deepEqual([await rootsOf(), await ownLocks(ground.from), await ownLocks(ground.root)], [[ground.from], old, []]);
+    assert.deepEqual([await inactive(), await ground.oracle()], [[], before]);
+    await assertBlobsAndLocks(ground, ground.from, files);
+    // Writable as before, and the other replica takes the part over with a lock of its own.
+    const name = quoteTable({ database: ground.database, table: 'shared' });
+    await run(ground.firstHost.url, `INSERT INTO ${name} SELECT 9, number, 'later' FROM numbers(5)`);
+    await run(ground.hosts[1]?.url ?? '', `SYSTEM SYNC REPLICA ${name}`);
+    assert.equal((await ownLocks(ground.from)).length, old.length + 2);
+
+    const [later, laterFiles] = [await ground.oracle(), blobsOf(ground)];
+    const done = await ground.cli('start', spec(() => undefined), '--execute', '--watch', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.deepEqual([await rootsOf(), await inactive(), await ground.oracle()], [[ground.root], [], later]);
+    await assertBlobsAndLocks(ground, ground.root, laterFiles);
+    assert.deepEqual([await ownLocks(ground.from), (await ownLocks(ground.root)).length], [[], old.length + 2]);
+    // The new locks are worth what the old ones were: a replica that goes leaves the blobs to the other.
+    await run(ground.hosts[1]?.url ?? '', `DROP TABLE ${name} SYNC`);
+    const rest = Object.entries(later).filter(([key]) => key !== `${ground.hosts[1]?.name ?? ''} ${ground.database}.shared`);
+    assert.deepEqual(await ground.oracle(), Object.fromEntries(rest));
+  });
+
+  it('with clean: never go to another root, and leave their old locks', async () => {
+    ground = await Ground.on('zc_never');
+    const { before, files, old } = await kept();
+    const file = ground.spec((document) => (document.zookeeper['clean'] = 'never'));
+    const done = await ground.cli('start', file, '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.deepEqual([await rootsOf(), await inactive(), await ground.oracle()], [[ground.root], [], before]);
+    await assertBlobsAndLocks(ground, ground.root, files);
+    assert.deepEqual([await ownLocks(ground.from), (await ownLocks(ground.root)).length], [old, old.length]);
+  });
+
+  let foreign: Set<string>;
+
+  /** Two tables of the ground, with their rows, blobs and locks. */
+  async function kept(): Promise<{ before: Record<string, string>; files: Map<string, number>; old: string[] }> {
+    foreign = new Set();
+    foreign = new Set(await ownLocks(ground.from));
+    await ground.seed([onBlobs(ground.database, 'shared', 3)], { replicate: true });
+    await ground.seed([onBlobs(ground.database, 'own', 2)]);
+    const old = await ownLocks(ground.from);
+    assert.equal(old.length, 2 * (3 + 2));
+    return { before: await ground.oracle(), files: blobsOf(ground), old };
+  }
+
+  /** The locks of this ground's tables under a root. */
+  async function ownLocks(root: string): Promise<string[]> {
+    const locks = await withZooKeeper(ground.up, (session) => locksUnder(session, root));
+    return locks.map(({ top, part, blob, replica }) => `${top}/${part}/${blob}/${replica}`).filter((lock) => !foreign.has(lock)).sort();
+  }
+
+  /** The roots that the hosts were started on. */
+  async function rootsOf(): Promise<string[]> {
+    const { hosts } = await ground.json<{ hosts: { name: string; zkRoot: string }[] }>('dev', 'status', '--dir', ground.up.dir);
+    return [...new Set(hosts.filter(({ name }) => ground.hosts.some((mine) => mine.name === name)).map(({ zkRoot }) => zkRoot))];
+  }
+
+  async function inactive(): Promise<unknown[]> {
+    const all = await Promise.all(ground.hosts.map(({ url }) => sql(url, "SELECT table FROM system.replicas WHERE database != '_ch_zk_migrate' AND (is_readonly OR active_replicas != 2 OR queue_size > 0)")));
+    return all.flat();
+  }
 });

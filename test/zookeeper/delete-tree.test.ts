@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { DeleteTreeProgress } from '../../src/zookeeper/delete-tree';
 import { ZooKeeperError } from '../../src/zookeeper/errors';
 import { ZooKeeperSession, type ZnodeEntry } from '../../src/zookeeper/session';
 import { setAcl } from './acl';
@@ -269,6 +270,53 @@ describe('zookeeper deleteTree', function () {
     await server.up();
     await session.deleteTree('/lost');
     assert.equal(await session.exists('/lost'), undefined);
+  });
+});
+
+describe('zookeeper deleteTree of a table with very many parts', function () {
+  this.timeout(300_000);
+  let server: ZooKeeperServer;
+  let session: ZooKeeperSession;
+  const parts = 500_000;
+
+  before(async () => {
+    // With the packet limit as it comes. What is not written through to the disk is only faster.
+    server = await ZooKeeperServer.start(['-Dzookeeper.forceSync=no']);
+    session = await ZooKeeperSession.open({ connect: server.connect, root: '' });
+  });
+
+  after(async () => {
+    await session.close();
+    await server.remove();
+  });
+
+  it('deletes a node of 500,000 children, whose list is ten times the default jute.maxbuffer, with its rate reported and in bounded memory', async () => {
+    const names = function* (): Generator<string> {
+      for (let index = 0; index < parts; index += 1) yield `/parts/202401_${index}_${index}_0`;
+    };
+    await session.create('/parts');
+    await createAll(session, names());
+    assert.ok([...names()].reduce((sum, name) => sum + name.length, 0) > 10 * 0xfffff);
+
+    const rss = (): number => process.memoryUsage.rss() / 1e6;
+    const before = rss();
+    let highest = before;
+    const reports: DeleteTreeProgress[] = [];
+    const { deleted, durationMs } = await session.deleteTree('/parts', {
+      onProgress: (progress) => {
+        reports.push(progress);
+        highest = Math.max(highest, rss());
+      },
+    });
+    assert.equal(deleted, parts + 1);
+    assert.equal(await session.exists('/parts'), undefined);
+    const during = reports.filter((report) => report.deleted > 0 && report.deleted < deleted);
+    assert.ok(during.length >= 3, JSON.stringify(reports));
+    // A report of a moment in which a busy machine did nothing may have none.
+    assert.ok(during.filter(({ perSecond }) => perSecond > 0).length > during.length / 2, JSON.stringify(reports));
+    assert.deepEqual(reports.map((report) => report.deleted), reports.map((report) => report.deleted).sort((one, next) => one - next));
+    assert.equal(reports.at(-1)?.deleted, deleted);
+    assert.ok(highest - before < 400, `${before.toFixed()} MB before, ${highest.toFixed()} MB at most, ${durationMs} ms`);
   });
 });
 
