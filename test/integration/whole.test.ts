@@ -21,6 +21,22 @@ describe('what is no single table', function () {
     await ground.end();
   });
 
+  /** A migration in place, whose first host refuses the statements that begin so, for as long as its script stands. */
+  async function startedBusy(statement: string): Promise<ProxyHost> {
+    const proxy = await ProxyHost.before(ground.firstHost.url, ({ text, response }) => {
+      if (!text.startsWith(statement)) return undefined;
+      response.writeHead(500, { 'x-clickhouse-exception-code': '202' }).end('Code: 202. DB::Exception: Too many simultaneous queries (TOO_MANY_SIMULTANEOUS_QUERIES)');
+      return TAKEN;
+    });
+    ground.worker();
+    const spec = ground.spec((document) => {
+      inPlace(document);
+      hostAt(0, proxy.url)(document);
+    });
+    assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
+    return proxy;
+  }
+
   it('the status file, export and status name every replica from the beginning, however many pages there are', async () => {
     // More than a page of the inventory.
     await ground.seed(Array.from({ length: 105 }, (_, i) => ({ database: ground.database, name: `t${i}`, columns: 'x UInt8', orderBy: 'x', data: [] })));
@@ -95,21 +111,10 @@ describe('what is no single table', function () {
   it('a server that has too much to do is waited for, with the reason', async () => {
     await ground.seed(someTables(ground.database, 1).filter(({ name }) => name === 't0'));
     const before = await ground.oracle();
-    let busy = true;
-    const proxy = await ProxyHost.before(ground.firstHost.url, ({ text, response }) => {
-      if (!busy || !text.startsWith('SYSTEM RESTORE REPLICA')) return undefined;
-      response.writeHead(500, { 'x-clickhouse-exception-code': '202' }).end('Code: 202. DB::Exception: Too many simultaneous queries (TOO_MANY_SIMULTANEOUS_QUERIES)');
-      return TAKEN;
-    });
+    const proxy = await startedBusy('SYSTEM RESTORE REPLICA');
     try {
-      ground.worker();
-      const spec = ground.spec((document) => {
-        inPlace(document);
-        hostAt(0, proxy.url)(document);
-      });
-      assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
       await ground.until(({ reasons }) => reasons.some((reason) => reason.includes('HOST_BUSY')), 'the reason');
-      busy = false;
+      proxy.script = () => undefined;
       const ended = await ground.until(({ outcome }) => outcome !== 'running', 'the end');
       assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
       assert.deepEqual(await ground.oracle(), before);
@@ -121,22 +126,11 @@ describe('what is no single table', function () {
   it('a table whose merges could not be started again is not done with: its run waits, and where that is ended, retry starts them', async () => {
     await ground.seed(someTables(ground.database, 1).filter(({ name }) => name === 't0'));
     const before = await ground.oracle();
-    let busy = true;
-    const proxy = await ProxyHost.before(ground.firstHost.url, ({ text, response }) => {
-      if (!busy || !text.startsWith('SYSTEM START MERGES')) return undefined;
-      response.writeHead(500, { 'x-clickhouse-exception-code': '202' }).end('Code: 202. DB::Exception: Too many simultaneous queries (TOO_MANY_SIMULTANEOUS_QUERIES)');
-      return TAKEN;
-    });
+    const proxy = await startedBusy('SYSTEM START MERGES');
     try {
-      ground.worker();
-      const spec = ground.spec((document) => {
-        inPlace(document);
-        hostAt(0, proxy.url)(document);
-      });
-      assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
       await ground.until(({ reasons, counts }) => counts.RESTORED === 2 && reasons.some((reason) => reason.includes('HOST_BUSY')), 'all proved, and not all started');
       await ground.temporal('workflow', 'terminate', '--workflow-id', ground.id, '--reason', 'test');
-      busy = false;
+      proxy.script = () => undefined;
       const marks = ground.marks();
       const retried = await ground.cli('retry', ground.id, '--watch', '--json');
       assert.equal(retried.code, 0, retried.stdout + retried.stderr);
