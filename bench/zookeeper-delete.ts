@@ -68,7 +68,7 @@ async function main(): Promise<void> {
     { name: `${values.tables} tables × ${values.parts} parts`, paths: [...manyTables(Number(values.tables), Number(values.parts))] },
     { name: `one table of ${values.wide} parts`, paths: [...manyTables(1, Number(values.wide))] },
   ];
-  const server = await ZooKeeperServer.start();
+  const server = await ZooKeeperServer.start([]);
   const session = await ZooKeeperSession.open({ connect: server.connect, root: '' });
   const ways = [ours(session, Number(values['in-flight'])), ...(await zkCli(server.connect)), ...(await kazoo(server.connect))];
   const machine = `${os.cpus().length} × ${os.cpus()[0]?.model ?? 'CPU'}, load ${os.loadavg()[0]?.toFixed(1) ?? '?'}, Node ${process.version}`;

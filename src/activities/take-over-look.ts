@@ -12,7 +12,7 @@ import { lookAtLocks } from './take-over-zero-copy';
 export interface TakeOverHost {
   readonly spec: HostSpec;
   readonly server: ClickHouseHost;
-  /** Milliseconds since 1970 at the server's start, by its own clock. */
+  /** Milliseconds since 1970, by the server's own clock, no later than its start and less than two seconds before it. */
   readonly bootMs: number;
   readonly left: ReadonlyMap<string, LeftParts>;
 }
@@ -26,7 +26,8 @@ export async function lookAtHost(connections: Connections, spec: HostSpec): Prom
   const rows = await server.select<{ boot: string }>('SELECT toInt64(toUnixTimestamp(now())) - toInt64(uptime()) AS boot', {
     doing: 'asking how long it has been up',
   });
-  return { spec, server, bootMs: Number(rows[0]?.boot) * 1_000, left: await leftParts(server) };
+  // Both are whole seconds: their difference may be a second late.
+  return { spec, server, bootMs: (Number(rows[0]?.boot) - 1) * 1_000, left: await leftParts(server) };
 }
 
 /** What lies in `detached/`, table by table, but for what a server names as broken or as made by itself. */

@@ -29,6 +29,8 @@ export async function spawnZookeeper(dir: string, settings: StackSettings, progr
       HEAP,
       ...(buffer === undefined || buffer === '' ? [] : [`-Djute.maxbuffer=${buffer}`]),
       '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+      // A kill -9 loses nothing that was written, only a crash of the machine would; a disk that is slow to sync held up every answer for seconds.
+      '-Dzookeeper.forceSync=no',
       ...['-cp', classPath, 'org.apache.zookeeper.server.quorum.QuorumPeerMain', configFile],
     ],
     environment: {},

@@ -3,7 +3,7 @@ import { ZooKeeperSession, type ZnodeEntry } from '../../src/zookeeper/session';
 
 /** Runs `work` on a session of the stack's ensemble, from its very root. */
 export async function withZooKeeper<T>(up: StackDescription, work: (session: ZooKeeperSession) => Promise<T>): Promise<T> {
-  const session = await ZooKeeperSession.open({ connect: up.zookeeper.connect, root: '' });
+  const session = await ZooKeeperSession.open({ connect: up.zookeeper.connect, root: '', connectTimeoutMs: 60_000 });
   try {
     return await work(session);
   } finally {

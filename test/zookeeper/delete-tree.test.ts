@@ -280,8 +280,8 @@ describe('zookeeper deleteTree of a table with very many parts', function () {
   const parts = 500_000;
 
   before(async () => {
-    // With the packet limit as it comes. What is not written through to the disk is only faster.
-    server = await ZooKeeperServer.start(['-Dzookeeper.forceSync=no']);
+    // With the packet limit as it comes.
+    server = await ZooKeeperServer.start();
     session = await ZooKeeperSession.open({ connect: server.connect, root: '' });
   });
 

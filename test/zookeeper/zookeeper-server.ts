@@ -23,8 +23,8 @@ export class ZooKeeperServer {
     this.connect = `127.0.0.1:${port}`;
   }
 
-  /** Starts a server on an empty directory and a free port. */
-  static async start(javaOptions: readonly string[] = []): Promise<ZooKeeperServer> {
+  /** Starts a server on an empty directory and a free port; unless told otherwise it does not wait for the disk, which only a crash of the machine would tell. */
+  static async start(javaOptions: readonly string[] = ['-Dzookeeper.forceSync=no']): Promise<ZooKeeperServer> {
     const [port] = await freePorts(1);
     if (port === undefined) throw new Error('no free port');
     const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ch-zk-migrate-zookeeper-'));
