@@ -72,7 +72,6 @@ export async function startMerges(connections: Connections, input: MergesInput):
   if (members.some(({ note }) => note.zeroCopy !== null)) {
     if (members.some(({ note }) => note.status !== 'RESTORED')) return;
     for (const { replica, target, note } of members) {
-      await sameSetting(connections, target, replica, note);
       await stillLocked(connections, input, { replica, target, note });
     }
   }
@@ -91,17 +90,17 @@ async function keepsRows(connections: Connections, members: readonly { readonly 
   return seen.every(({ attached, engine }) => !attached || engine === ROW_KEEPING_ENGINE);
 }
 
-/** A replica whose locks went since its proof is not proved any more: a retry looks at it again, and starts its merges then. */
+/** A replica whose locks went, or whose setting changed, since its proof is not proved any more: a retry looks at it again, and starts its merges then. */
 async function stillLocked(
   connections: Connections,
   { migration, zookeeper }: MergesInput,
   { replica, target, note }: { readonly replica: ReplicaEntry; readonly target: HostTarget; readonly note: ReplicaNote },
 ): Promise<void> {
-  if (note.zeroCopy === null) return;
   try {
-    await proveLocks(connections, { migration, host: target, replica, zookeeper }, note.zeroCopy);
+    await sameSetting(connections, target, replica, note);
+    if (note.zeroCopy !== null) await proveLocks(connections, { migration, host: target, replica, zookeeper }, note.zeroCopy);
   } catch (error) {
-    if (!(error instanceof MigrationError) || error.type !== 'PROOF_FAILED') throw error;
+    if (!(error instanceof MigrationError) || (error.type !== 'PROOF_FAILED' && error.type !== 'ZERO_COPY_CHANGED')) throw error;
     await connections.notes(target).write(migration, replica, { ...note, seq: note.seq + 1, status: 'ZK_CLEANED', step: 'restoring' });
     throw error;
   }

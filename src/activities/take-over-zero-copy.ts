@@ -4,6 +4,7 @@ import type { EnsembleSpec, MigrationSpec } from '../domain/spec';
 import type { LeftParts } from '../domain/take-over';
 import type { Connections } from './deps';
 import type { TakeOverHost } from './take-over-look';
+import { partBlobsOf } from './zero-copy-blobs';
 import { tellSharedId } from './zero-copy-id';
 import { readLocks } from './zero-copy-locks';
 import { currentSetting } from './zero-copy-storage';
@@ -30,7 +31,7 @@ export async function lookAtLocks(
   try {
     const sharedId = await tellSharedId(zookeeper, server, replica, setting.lockRoot);
     const { locks } = await readLocks(zookeeper, { lockRoot: setting.lockRoot, sharedId }, replica.zookeeperPath);
-    return { strays: straysAmong(replica, lying, locks) };
+    return { strays: straysAmong(replica, lying, locks, await partBlobsOf(server, replica)) };
   } catch (error) {
     if (!(error instanceof MigrationError) || error.type !== 'UNSUPPORTED') throw error;
     return { strays: [] };

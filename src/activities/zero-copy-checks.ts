@@ -1,17 +1,18 @@
 import { quoteTable } from '../clickhouse/sql';
 import { MigrationError } from '../domain/failure';
-import { replicaLabel } from '../domain/inventory';
+import { type InventoryReplica, replicaLabel } from '../domain/inventory';
 import type { PlannedZeroCopy } from '../domain/plan';
 import type { EnsembleSpec, MigrationSpec } from '../domain/spec';
-import { lockPath, locksOf, versionFault, type ZeroCopyLock } from '../domain/zero-copy';
+import { type LockHolder, lockPath, locksOf, type PartBlobs, type SortedLocks, sortLocks, versionFault, type ZeroCopyLock } from '../domain/zero-copy';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, report } from './deps';
 import type { ListedReplica } from './inspect';
 import { knownEnsemble } from './path-conflicts';
 import type { Findings, InspectedHost } from './preflight';
+import { readPartBlobs } from './zero-copy-blobs';
 import { type PartNames, partNamesOf } from './zero-copy-parts';
 import { tellSharedId } from './zero-copy-id';
-import { type LockTree, readLocks, readSharedId } from './zero-copy-locks';
+import { readLocks, readSharedId } from './zero-copy-locks';
 import { settingOf, storageOf, type ZeroCopySetting } from './zero-copy-storage';
 import { straysAmong } from './zero-copy-strays';
 
@@ -34,6 +35,13 @@ interface Sharing extends Group {
   readonly lockRoot: string;
 }
 
+/** What one host has of the tables in question. */
+interface PartsOnHost {
+  readonly names: PartNames;
+  /** The blobs of a replica's parts; undefined where the host cannot tell. */
+  blobsOf(replica: InventoryReplica): PartBlobs | undefined;
+}
+
 /**
  * What stands against carrying the zero-copy tables, and what a plan says of each replica. Only SELECTs and ZooKeeper reads. See
  * docs/zero-copy.md.
@@ -45,8 +53,8 @@ export async function checkZeroCopy(
   found: Findings,
 ): Promise<ReadonlyMap<ListedReplica, PlannedZeroCopy>> {
   const groups = await groupAll(spec, hosts);
-  const parts = new Map<InspectedHost, PartNames>();
-  for (const host of new Set(groups.flatMap(({ members }) => members.map((member) => member.host)))) parts.set(host, await partNamesOf(host.server));
+  const parts = new Map<InspectedHost, PartsOnHost>();
+  for (const host of new Set(groups.flatMap(({ members }) => members.map((member) => member.host)))) parts.set(host, await partsOnHost(host, groups));
   const carried: Sharing[] = [];
   for (const group of groups) {
     const zookeeper = await connections.zookeeper(group.ensemble, spec.digestEnv);
@@ -81,6 +89,26 @@ function checkWay(spec: MigrationSpec, { members }: Sharing, found: Findings): v
       found.refuse('ZERO_COPY_PATH', replica, 'it is a zero-copy table: as a plain table, which it would be for a moment, it removes parts without asking for locks', 'leave it out with tables.exclude; in place or to another root it can be carried');
     }
   }
+}
+
+async function partsOnHost(host: InspectedHost, groups: readonly Group[]): Promise<PartsOnHost> {
+  const names = await partNamesOf(host.server);
+  const replicas = groups.flatMap(({ members }) => members.filter((member) => member.host === host).map(({ listed }) => listed.replica));
+  const uuids = replicas.filter(hasFolders).map(({ uuid }) => uuid);
+  const blobs = await readPartBlobs(host.server, uuids, `the tables of ${host.spec.name}`);
+  return {
+    names,
+    blobsOf: (replica) => {
+      const own = hasFolders(replica) ? blobs?.get(replica.uuid) : undefined;
+      // A server that names no file of parts that it has does not tell.
+      return own?.size === 0 && names.of(replica).active.length > 0 ? undefined : own;
+    },
+  };
+}
+
+/** Without a uuid a table's folders have other names. */
+function hasFolders({ uuid }: InventoryReplica): boolean {
+  return /[1-9a-f]/u.test(uuid);
 }
 
 function idOf({ ensemble, lockRoot, sharedId }: Sharing): string {
@@ -131,13 +159,14 @@ function checkSettings(group: Group, found: Findings): boolean {
 }
 
 /** Locks of a table that has the setting off on every replica: whatever part it removes now takes its blobs along, locked or not. */
-async function checkOff(zookeeper: ZooKeeperSession, group: Group, parts: ReadonlyMap<InspectedHost, PartNames>, found: Findings): Promise<void> {
+async function checkOff(zookeeper: ZooKeeperSession, group: Group, parts: ReadonlyMap<InspectedHost, PartsOnHost>, found: Findings): Promise<void> {
   const sharedId = await readSharedId(zookeeper, group.path);
   const [first] = group.members;
   if (first === undefined || sharedId === undefined || !isSelected(group)) return;
   const { locks } = await readLocks(zookeeper, { lockRoot: first.setting.lockRoot, sharedId }, group.path);
   for (const { host, listed } of group.members) {
-    const own = locksOf(locks, listed.replica.replicaName, new Set(parts.get(host)?.of(listed.replica).active));
+    const here = parts.get(host);
+    const own = locksOf(locks, listed.replica.replicaName, new Set(here?.names.of(listed.replica).active), here?.blobsOf(listed.replica));
     if (own.length === 0) continue;
     found.refuse('ZERO_COPY_OFF', listed.replica, `${own.length} of its parts have zero-copy locks, and allow_remote_fs_zero_copy_replication is off: a part that it removes takes along blobs of other replicas`, 'set it on again, on every replica, and restart the servers');
   }
@@ -148,31 +177,28 @@ async function checkTable(
   spec: MigrationSpec,
   table: Sharing,
   sharers: readonly Sharing[],
-  parts: ReadonlyMap<InspectedHost, PartNames>,
+  parts: ReadonlyMap<InspectedHost, PartsOnHost>,
   found: Findings,
   planned: Map<ListedReplica, PlannedZeroCopy>,
 ): Promise<void> {
   const zookeeper = await connections.zookeeper(table.ensemble, spec.digestEnv);
   const tree = await readLocks(zookeeper, table, table.path);
   checkSharers(table, sharers, found);
-  const leaked = leakedLocks(tree, [table, ...sharers], parts);
-  const [first] = table.members;
-  if (leaked.length > 0 && first !== undefined) {
-    const [example] = leaked;
-    found.warn('ZERO_COPY_LEAKED', first.listed.replica, `${leaked.length} zero-copy locks are of no part that a replica of the spec has, such as ${example === undefined ? '' : lockPath(example)}`, 'left alone: their blobs are never deleted by the servers, look at them when all is done');
-  }
+  const others = sortLocks(tree.locks, holdersOf([table, ...sharers], parts));
+  warnOfOthers(table, others, found);
   for (const member of table.members) {
     if (!member.listed.selected) continue;
     const { listed, host } = member;
-    const names = parts.get(host)?.of(listed.replica) ?? { active: [], outdated: [], lying: [], detached: [], rows: 0 };
+    const names = parts.get(host)?.names.of(listed.replica) ?? { active: [], outdated: [], lying: [], detached: [], rows: 0 };
+    const blobs = parts.get(host)?.blobsOf(listed.replica);
     checkVersion(member, found);
     await checkRights(member, spec, found);
-    const own = locksOf(tree.locks, listed.replica.replicaName, new Set(names.active));
+    const own = locksOf(tree.locks, listed.replica.replicaName, new Set(names.active), blobs);
     const locked = new Set(own.map(({ part }) => part));
     const unlocked = names.active.filter((name) => !locked.has(name));
-    const strays = names.rows > 0 ? [] : straysAmong(listed.replica, names.lying, tree.locks);
+    const strays = names.rows > 0 ? [] : straysAmong(listed.replica, names.lying, tree.locks, blobs);
     warnOfParts(member, { unlocked, outdated: names.outdated, strays }, found);
-    await checkTarget(connections, spec, table, member, new Set(locksOf(tree.locks, listed.replica.replicaName, new Set([...names.active, ...strays])).map(({ blob }) => blob)), found);
+    await checkTarget(connections, spec, table, member, blobs ?? new Set(locksOf(tree.locks, listed.replica.replicaName, new Set([...names.active, ...strays]), undefined).map(({ blob }) => blob)), found);
     planned.set(listed, {
       setting: member.setting.from,
       disks: listed.disks,
@@ -181,7 +207,8 @@ async function checkTable(
       locks: own.filter(({ legacy }) => !legacy).length,
       legacy_locks: own.filter(({ legacy }) => legacy).length,
       parts_without_lock: unlocked.length,
-      leaked_locks: leaked.length,
+      leaked_locks: others.leaked.length + others.doubtful.length,
+      foreign_locks: others.foreign.length,
       shared_with: sharers.flatMap(({ members }) => members.map((other) => replicaLabel(other.listed.replica))),
       attach: strays,
     });
@@ -196,16 +223,38 @@ function checkSharers(table: Sharing, sharers: readonly Sharing[], found: Findin
   }
 }
 
-/** Locks of no part that any replica of these tables has on its disk, by the names of parts. */
-function leakedLocks(tree: LockTree, tables: readonly Sharing[], parts: ReadonlyMap<InspectedHost, PartNames>): ZeroCopyLock[] {
-  const used = new Set<string>();
-  for (const { host, listed } of tables.flatMap(({ members }) => members)) {
-    const names = parts.get(host)?.of(listed.replica);
-    for (const name of [...(names?.active ?? []), ...(names?.outdated ?? []), ...(names?.detached ?? [])]) {
-      used.add(JSON.stringify([listed.replica.replicaName, name]));
-    }
+/** The replicas of these tables, with what their hosts have of them. */
+function holdersOf(tables: readonly Sharing[], parts: ReadonlyMap<InspectedHost, PartsOnHost>): LockHolder[] {
+  return tables.flatMap(({ members }) =>
+    members.map(({ host, listed: { replica } }) => {
+      const here = parts.get(host);
+      const names = here?.names.of(replica);
+      return {
+        replica: replica.replicaName,
+        parts: new Set([...(names?.active ?? []), ...(names?.outdated ?? []), ...(names?.detached ?? [])]),
+        blobs: here?.blobsOf(replica),
+      };
+    }),
+  );
+}
+
+/** Locks under the table's id that none of the spec's replicas needs are left alone, and each kind means something else. */
+function warnOfOthers({ members: [first, ...rest], sharedId }: Sharing, { foreign, doubtful, leaked }: SortedLocks, found: Findings): void {
+  if (first === undefined) return;
+  const example = (locks: readonly ZeroCopyLock[]): string => (locks[0] === undefined ? '' : lockPath(locks[0]));
+  if (leaked.length > 0) {
+    found.warn('ZERO_COPY_LEAKED', first.listed.replica, `${leaked.length} zero-copy locks are of no part that a replica of the spec has, such as ${example(leaked)}`, 'left alone: their blobs are never deleted by the servers, look at them when all is done');
   }
-  return tree.locks.filter(({ replica, part }) => !used.has(JSON.stringify([replica, part])));
+  if (foreign.length > 0) {
+    const names = [...new Set(foreign.map(({ replica }) => replica))].sort();
+    found.warn('ZERO_COPY_FOREIGN', first.listed.replica, `${foreign.length} zero-copy locks under its id ${sharedId} are of replicas that no table of the spec has (${someOf(names)}), such as ${example(foreign)}`, 'left alone. A shard that is not in the spec may live by them (ON CLUSTER gives all shards one id): do not remove them by hand before you know that none does');
+  }
+  if (doubtful.length === 0) return;
+  const names = new Set(doubtful.map(({ replica }) => replica));
+  for (const { listed: { replica } } of [first, ...rest]) {
+    if (!names.has(replica.replicaName)) continue;
+    found.refuse('ZERO_COPY_SHARED', replica, `${doubtful.length} zero-copy locks under its id ${sharedId} are of replicas and parts of the same names, on blobs that no host of the spec has, such as ${example(doubtful)}: a table of another shard seems to share the id and the replica names`, 'take that shard into the same spec; or, once you know that no server has these blobs, remove the locks that have them');
+  }
 }
 
 function checkVersion({ host, listed }: Member, found: Findings): void {
@@ -256,7 +305,7 @@ async function checkTarget(
   spec: MigrationSpec,
   table: Sharing,
   { host, listed: { replica } }: Member,
-  blobs: ReadonlySet<string>,
+  blobs: { has(blob: string): boolean },
   found: Findings,
 ): Promise<void> {
   const { zookeeper, after } = host.spec;

@@ -4,9 +4,10 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { createStore, STORE_DATABASE } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel, type ReplicaRef } from '../domain/inventory';
-import { blobOfPath, isAmbiguous, lockPath, locksOf, type ZeroCopyFacts, type ZeroCopyLock } from '../domain/zero-copy';
+import { isAmbiguous, lockPath, locksOf, type ZeroCopyFacts, type ZeroCopyLock } from '../domain/zero-copy';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { fence, report } from './deps';
+import { partBlobsOf } from './zero-copy-blobs';
 
 /** The locks under one shared id, and what their nodes hold: a part's node may name files that a mutation of it shares. */
 export interface LockTree {
@@ -60,8 +61,10 @@ export async function readSharedId(zookeeper: ZooKeeperSession, tablePath: strin
 }
 
 /**
- * The locks that belong to these parts of a replica on its host. Where ZooKeeper alone cannot tell (a table that shares the id has a
- * replica of the same name; one part with several blobs), the blobs decide which the host's own files name.
+ * The locks that belong to these parts of a replica: those on the blobs that the host has them on. Where the host cannot tell, their names
+ * decide, if they can.
+ *
+ * @throws MigrationError `UNSUPPORTED` where neither can tell
  */
 export async function ownLocks(
   host: ClickHouseHost,
@@ -70,24 +73,14 @@ export async function ownLocks(
   parts: ReadonlySet<string>,
   nameIsShared: boolean,
 ): Promise<ZeroCopyLock[]> {
-  const own = locksOf(tree.locks, replica.replicaName, parts);
-  if (!nameIsShared && !isAmbiguous(own)) return own;
-  return locksOf(tree.locks, replica.replicaName, parts, await blobsOnHost(host, replica));
-}
-
-const NO_UUID = '00000000-0000-0000-0000-000000000000';
-
-/** The blobs that the table's parts on this host are known by, whether it is attached or not. Reads every file name on the host's remote disks. */
-async function blobsOnHost(host: ClickHouseHost, replica: InventoryReplica): Promise<ReadonlySet<string>> {
-  if (replica.uuid === NO_UUID) {
-    throw new MigrationError('UNSUPPORTED', `${replicaLabel(replica)} has no uuid, and shares its lock names with another table: whose locks are whose cannot be told`);
+  if (parts.size === 0 || tree.locks.length === 0) return [];
+  const blobs = await partBlobsOf(host, replica);
+  const byName = locksOf(tree.locks, replica.replicaName, parts, undefined);
+  if (blobs !== undefined && (blobs.size > 0 || byName.length === 0)) return locksOf(byName, replica.replicaName, parts, blobs);
+  if (blobs !== undefined || nameIsShared || isAmbiguous(byName)) {
+    throw new MigrationError('UNSUPPORTED', `${replicaLabel(replica)} has locks by the names of its parts, and its host does not tell which blobs are whose: which locks are its own cannot be told`);
   }
-  report({ doing: 'reading which blobs are whose' });
-  const rows = await host.select<{ path: string }>(
-    "SELECT remote_path AS path FROM system.remote_data_paths WHERE local_path LIKE concat('%/', {uuid:String}, '/%/checksums.txt')",
-    { params: { uuid: replica.uuid }, doing: `reading the blobs of ${replicaLabel(replica)}`, timeoutMs: 3_600_000 },
-  );
-  return new Set(rows.map(({ path }) => blobOfPath(path)));
+  return byName;
 }
 
 /** Saves the locks of a table, with what their nodes hold, durably on a host, and answers the id of this taking. */

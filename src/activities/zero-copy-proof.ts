@@ -3,8 +3,9 @@ import { clickHouseCode } from '../clickhouse/errors';
 import type { ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
-import { type ZeroCopyFacts, locksOf } from '../domain/zero-copy';
+import { locksOf, type ZeroCopyFacts, type ZeroCopyLock } from '../domain/zero-copy';
 import { type Connections, ensembleOf, report, sleep } from './deps';
+import { partBlobsOf } from './zero-copy-blobs';
 import { readLocks, readSharedId, savedLocks } from './zero-copy-locks';
 import { storageOf } from './zero-copy-storage';
 import type { HostTarget, RestoreInput, ZooKeeperTarget } from './types';
@@ -38,16 +39,12 @@ export async function proveZeroCopy(connections: Connections, input: RestoreInpu
 export async function proveLocks(connections: Connections, input: LockProof, facts: ZeroCopyFacts): Promise<string[]> {
   const { replica } = input;
   const host = connections.host(input.host);
+  const before = new Set((await savedLocks(host, input.migration, replica, facts.locksTake)).map(({ blob }) => blob));
   const end = Date.now() + LOCKS_WITHIN_MS;
   for (;;) {
     const parts = await partsOnBlobs(connections, input);
-    const blobs = await lockedBlobs(connections, input, facts, new Set(parts));
-    const missing = parts.filter((name) => !blobs.has(name));
-    if (missing.length === 0) {
-      const before = new Set((await savedLocks(host, input.migration, replica, facts.locksTake)).map(({ blob }) => blob));
-      const others = [...blobs.values()].filter((blob) => !before.has(blob)).length;
-      return others === 0 || facts.locksTake === '' ? [] : [`${others} parts are on other blobs than before`];
-    }
+    const { missing, others } = await unlockedParts(connections, input, await ownLocksNow(connections, input, facts, new Set(parts)), parts, before);
+    if (missing.length === 0) return others === 0 || facts.locksTake === '' ? [] : [`${others} parts are on other blobs than before`];
     if (Date.now() > end) {
       throw new MigrationError(
         'PROOF_FAILED',
@@ -56,6 +53,27 @@ export async function proveLocks(connections: Connections, input: LockProof, fac
     }
     await sleep(200);
   }
+}
+
+/**
+ * The parts without a lock, and how many have theirs on a blob that is none of before. A lock on a blob that was this replica's before can
+ * be no other table's; of any other lock the host's own files tell whether it is this part's.
+ */
+async function unlockedParts(
+  connections: Connections,
+  { host, replica }: LockProof,
+  locks: readonly ZeroCopyLock[],
+  parts: readonly string[],
+  before: ReadonlySet<string>,
+): Promise<{ missing: string[]; others: number }> {
+  const held = new Set(locks.filter(({ blob }) => before.has(blob)).map(({ part }) => part));
+  const open = parts.filter((name) => !held.has(name));
+  if (open.length === 0) return { missing: [], others: 0 };
+  // These parts have blobs: a server that names none of them does not tell, and names decide.
+  const told = await partBlobsOf(connections.host(host), replica);
+  const blobs = told?.size === 0 ? undefined : told;
+  const found = new Set(locksOf(locks, replica.replicaName, new Set(open), blobs).map(({ part }) => part));
+  return { missing: open.filter((name) => !found.has(name)), others: found.size };
 }
 
 async function partsOnBlobs(connections: Connections, { host: target, replica }: LockProof): Promise<string[]> {
@@ -68,13 +86,13 @@ async function partsOnBlobs(connections: Connections, { host: target, replica }:
   return rows.map(({ name }) => name);
 }
 
-/** The blob of each part that has this replica's lock, where its locks are now. */
-async function lockedBlobs(connections: Connections, input: LockProof, facts: ZeroCopyFacts, parts: ReadonlySet<string>): Promise<ReadonlyMap<string, string>> {
+/** The locks of this replica's name on these parts, where its locks are now. */
+async function ownLocksNow(connections: Connections, input: LockProof, facts: ZeroCopyFacts, parts: ReadonlySet<string>): Promise<ZeroCopyLock[]> {
   const { replica } = input;
   const zookeeper = await connections.zookeeper(ensembleOf(input.host, input.zookeeper, replica.zookeeperName), input.zookeeper.digestEnv);
   const sharedId = (await readSharedId(zookeeper, replica.zookeeperPath)) ?? replica.uuid;
   const { locks } = await readLocks(zookeeper, { lockRoot: facts.lockRoot, sharedId }, replica.zookeeperPath);
-  return new Map(locksOf(locks, replica.replicaName, parts).map(({ part, blob }) => [part, blob]));
+  return locksOf(locks, replica.replicaName, parts, undefined);
 }
 
 /**

@@ -5,9 +5,10 @@ import { statements } from '../clickhouse/sql';
 import { readNote, STORE_DATABASE, type ReplicaNote, takeManifest } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel, type ReplicaRef } from '../domain/inventory';
-import { locksOf, outermostParts, type ZeroCopyFacts, type ZeroCopyLock } from '../domain/zero-copy';
+import { locksOf, outermostParts, type PartBlobs, type ZeroCopyFacts, type ZeroCopyLock } from '../domain/zero-copy';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, report } from './deps';
+import { partBlobsOf } from './zero-copy-blobs';
 import { readLocks } from './zero-copy-locks';
 import { send, statementId } from './statement';
 import type { RestoreInput } from './types';
@@ -17,8 +18,8 @@ import type { RestoreInput } from './types';
  * row, each of these lies there under its plain name with this replica's own lock on it, and none is contained in another. Whatever else
  * lies there is none of them.
  */
-export function straysAmong(replica: { readonly replicaName: string }, lying: readonly string[], locks: readonly ZeroCopyLock[]): string[] {
-  const locked = new Set(locksOf(locks, replica.replicaName, new Set(lying)).map(({ part }) => part));
+export function straysAmong(replica: { readonly replicaName: string }, lying: readonly string[], locks: readonly ZeroCopyLock[], blobs: PartBlobs | undefined): string[] {
+  const locked = new Set(locksOf(locks, replica.replicaName, new Set(lying), blobs).map(({ part }) => part));
   return outermostParts(lying.filter((name) => locked.has(name))).sort();
 }
 
@@ -47,7 +48,7 @@ export async function saveStrays(
   const lying = await lyingParts(host, replica);
   if (lying.length === 0) return { take: '', parts: 0 };
   const { locks } = await readLocks(zookeeper, facts, replica.zookeeperPath);
-  const names = straysAmong(replica, lying, locks);
+  const names = straysAmong(replica, lying, locks, await partBlobsOf(host, replica));
   if (names.length === 0) return { take: '', parts: 0 };
   const take = randomUUID();
   const rows = names.map((name) => ({ migration, database: replica.database, table: replica.table, kind: 'strays', take, name }));

@@ -44,8 +44,10 @@ export interface PlannedZeroCopy {
   /** Copies of them below the table's own path (compatible mode). */
   readonly legacy_locks: number;
   readonly parts_without_lock: number;
-  /** Locks under the shared id of no part that is on any host of the spec. */
+  /** Locks under the shared id, by the name of a replica of the spec, of no part that its host has. */
   readonly leaked_locks: number;
+  /** Locks under the shared id of replicas that no table of the spec has: perhaps of another shard, which lives by them. */
+  readonly foreign_locks: number;
   /** Replicas of other tables with the same shared id. */
   readonly shared_with: readonly string[];
   /** Parts in `detached/` that a start attaches again, by name. */

@@ -42,17 +42,29 @@ export function blobOfPath(remotePath: string): string {
   return remotePath.replaceAll('/', '_');
 }
 
+/** The folders of a table's parts on one host, by the blob that their locks are named after; one in `detached/` has that before its name. */
+export type PartBlobs = ReadonlyMap<string, ReadonlySet<string>>;
+
+/** Whether the host has this part on this blob; in `detached/` a reason may stand before the part's name. */
+export function hasPart(blobs: PartBlobs, { part, blob }: Pick<ZeroCopyLock, 'part' | 'blob'>): boolean {
+  const folders = blobs.get(blob);
+  if (folders === undefined) return false;
+  return [...folders].some((folder) => folder === part || folder === `detached/${part}` || (folder.startsWith('detached/') && folder.endsWith(`_${part}`)));
+}
+
 /**
- * The locks by which one replica holds these parts; where blobs are given, only those with one of them. All others (of other replicas, of
- * tables that share the id, of parts that nobody has any more) are not among them, and so are never touched.
+ * The locks by which one replica holds these parts, on the blobs that its host has them on. All others (of other replicas, of tables that
+ * share the id and have parts and replicas of the same names, of parts that nobody has any more) are not among them, and so are never touched.
+ *
+ * @param blobs undefined where the host cannot tell; then names alone decide
  */
 export function locksOf(
   locks: readonly ZeroCopyLock[],
   replica: string,
   parts: ReadonlySet<string>,
-  blobs?: ReadonlySet<string>,
+  blobs: PartBlobs | undefined,
 ): ZeroCopyLock[] {
-  return locks.filter((lock) => lock.replica === replica && parts.has(lock.part) && (blobs?.has(lock.blob) ?? true));
+  return locks.filter((lock) => lock.replica === replica && parts.has(lock.part) && (blobs === undefined || hasPart(blobs, lock)));
 }
 
 /** Whether one part is locked by one replica with several blobs: only the blobs on its host tell which lock is in use. */
@@ -63,6 +75,41 @@ export function isAmbiguous(own: readonly ZeroCopyLock[]): boolean {
     blobOf.set(part, blob);
     return known !== undefined && known !== blob;
   });
+}
+
+/** One replica of a table whose locks lie under an id, and what its host has of it. */
+export interface LockHolder {
+  readonly replica: string;
+  /** The names of all its parts, active, old, or in `detached/`. */
+  readonly parts: ReadonlySet<string>;
+  /** Undefined where the host cannot tell. */
+  readonly blobs: PartBlobs | undefined;
+}
+
+export interface SortedLocks {
+  /** Of a replica that is none of these. */
+  readonly foreign: readonly ZeroCopyLock[];
+  /** Of a replica's name and a part that it has, on a blob that it has not: another table's replica of that name holds it, or nobody. */
+  readonly doubtful: readonly ZeroCopyLock[];
+  /** Of a part that its replica has not. */
+  readonly leaked: readonly ZeroCopyLock[];
+}
+
+/** Sorts the locks under one id that none of these replicas needs. */
+export function sortLocks(locks: readonly ZeroCopyLock[], holders: readonly LockHolder[]): SortedLocks {
+  const sorted = { foreign: [] as ZeroCopyLock[], doubtful: [] as ZeroCopyLock[], leaked: [] as ZeroCopyLock[] };
+  for (const lock of locks) {
+    const named = holders.filter(({ replica }) => replica === lock.replica);
+    if (named.length === 0) {
+      sorted.foreign.push(lock);
+      continue;
+    }
+    if (named.some(({ parts, blobs }) => (blobs === undefined ? parts.has(lock.part) : hasPart(blobs, lock)))) continue;
+    const known = holders.some(({ blobs }) => blobs?.has(lock.blob) === true);
+    if (!known && named.some(({ parts }) => parts.has(lock.part))) sorted.doubtful.push(lock);
+    else sorted.leaked.push(lock);
+  }
+  return sorted;
 }
 
 interface PartName {

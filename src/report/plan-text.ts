@@ -47,7 +47,7 @@ function zeroCopyText(shared: PlannedZeroCopy | undefined): string[] {
   const legacy = shared.legacy_locks === 0 ? '' : `, ${shared.legacy_locks} copies below the path`;
   return [
     `    zero-copy (set on the ${shared.setting}) on ${printable(shared.disks.join(', ') || 'no disk yet')}, shared id ${printable(shared.shared_id)}`,
-    `    locks of this replica under ${printable(shared.lock_root)}: ${shared.locks}${legacy}; parts without: ${shared.parts_without_lock}; locks of nobody: ${shared.leaked_locks}`,
+    `    locks of this replica under ${printable(shared.lock_root)}: ${shared.locks}${legacy}; parts without: ${shared.parts_without_lock}; locks of nobody: ${shared.leaked_locks}; of replicas outside the spec: ${shared.foreign_locks}`,
     ...(shared.shared_with.length === 0 ? [] : [`    the id is shared with ${printable(shared.shared_with.join(', '))}`]),
   ];
 }

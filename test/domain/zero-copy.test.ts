@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 
-import { blobOfPath, isAmbiguous, locksOf, outermostParts, tableSetting, versionFault, type ZeroCopyLock } from '../../src/domain/zero-copy';
+import { blobOfPath, hasPart, isAmbiguous, locksOf, outermostParts, type PartBlobs, sortLocks, tableSetting, versionFault, type ZeroCopyLock } from '../../src/domain/zero-copy';
 
 function lock(part: string, blob: string, replica: string): ZeroCopyLock {
   return { top: '/locks/id', part, blob, replica, legacy: false };
@@ -9,17 +9,38 @@ function lock(part: string, blob: string, replica: string): ZeroCopyLock {
 describe('zero-copy locks', () => {
   const locks = [lock('0_0_0_0', 'a', 'r1'), lock('0_0_0_0', 'a', 'r2'), lock('0_0_0_0', 'b', 'r1'), lock('1_0_0_0', 'c', 'r1'), lock('1_0_0_0', 'c', 'r10')];
 
+  const onDisk: PartBlobs = new Map([['a', new Set(['0_0_0_0'])], ['c', new Set(['detached/1_0_0_0'])], ['d', new Set(['2_0_0_0', 'detached/ignored_3_0_0_0'])]]);
+
   it('of a replica are those on its parts, and of no other replica or part', () => {
-    assert.deepEqual(locksOf(locks, 'r1', new Set(['1_0_0_0'])), [lock('1_0_0_0', 'c', 'r1')]);
-    assert.deepEqual(locksOf(locks, 'r2', new Set(['1_0_0_0'])), []);
-    assert.deepEqual(locksOf(locks, 'r1', new Set()), []);
+    assert.deepEqual(locksOf(locks, 'r1', new Set(['1_0_0_0']), undefined), [lock('1_0_0_0', 'c', 'r1')]);
+    assert.deepEqual(locksOf(locks, 'r2', new Set(['1_0_0_0']), undefined), []);
+    assert.deepEqual(locksOf(locks, 'r1', new Set(), onDisk), []);
   });
 
-  it('are told apart by their blobs where a part has several', () => {
-    const own = locksOf(locks, 'r1', new Set(['0_0_0_0', '1_0_0_0']));
+  it('are told apart by the blobs on the host, also where the own lock is the one that is missing', () => {
+    const own = locksOf(locks, 'r1', new Set(['0_0_0_0', '1_0_0_0']), undefined);
     assert.ok(isAmbiguous(own));
-    assert.ok(!isAmbiguous(locksOf(locks, 'r2', new Set(['0_0_0_0']))));
-    assert.deepEqual(locksOf(locks, 'r1', new Set(['0_0_0_0']), new Set(['b'])), [lock('0_0_0_0', 'b', 'r1')]);
+    assert.ok(!isAmbiguous(locksOf(locks, 'r2', new Set(['0_0_0_0']), undefined)));
+    assert.deepEqual(locksOf(locks, 'r1', new Set(['0_0_0_0', '1_0_0_0']), onDisk), [lock('0_0_0_0', 'a', 'r1'), lock('1_0_0_0', 'c', 'r1')]);
+    assert.deepEqual(locksOf([lock('0_0_0_0', 'b', 'r1')], 'r1', new Set(['0_0_0_0']), onDisk), []);
+  });
+
+  it('are of a part on the very blob that it has, whatever reason stands before its name in detached/', () => {
+    assert.ok(hasPart(onDisk, { part: '3_0_0_0', blob: 'd' }));
+    assert.ok(hasPart(onDisk, { part: '2_0_0_0', blob: 'd' }));
+    assert.ok(!hasPart(onDisk, { part: '0_0_0_0', blob: 'd' }));
+    assert.ok(!hasPart(onDisk, { part: '0_0_0', blob: 'a' }));
+  });
+
+  it("that none of the replicas needs are another shard's, perhaps another shard's, or nobody's", () => {
+    const holders = [{ replica: 'r1', parts: new Set(['0_0_0_0', '1_0_0_0', '2_0_0_0', '3_0_0_0']), blobs: onDisk }, { replica: 'r2', parts: new Set(['0_0_0_0']), blobs: undefined }];
+    const stale = lock('9_9_9_0', 'a', 'r1');
+    const renamed = lock('1_0_0_0', 'a', 'r1');
+    assert.deepEqual(sortLocks([...locks, stale, renamed, lock('0_0_0_0', 'x', 'r2'), lock('7_0_0_0', 'x', 'r2')], holders), {
+      foreign: [lock('1_0_0_0', 'c', 'r10')],
+      doubtful: [lock('0_0_0_0', 'b', 'r1')],
+      leaked: [stale, renamed, lock('7_0_0_0', 'x', 'r2')],
+    });
   });
 
   it('name a blob by its path', () => {

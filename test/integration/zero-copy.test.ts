@@ -21,6 +21,7 @@ interface Plan {
         readonly locks: number;
         readonly legacy_locks: number;
         readonly leaked_locks: number;
+        readonly foreign_locks: number;
         readonly parts_without_lock: number;
         readonly shared_with: readonly string[];
         readonly attach: readonly string[];
@@ -56,11 +57,11 @@ describe('zero-copy tables', function () {
 
     const plan = await ground.json<Plan>('plan', ground.spec());
     assert.deepEqual(plan.refusals, [], JSON.stringify(plan).slice(0, 3_000));
-    assert.deepEqual([...new Set(plan.warnings.map(({ code, table }) => `${code} ${table ?? ''}`))].sort(), ['ROOT_TO_COME ', 'ZERO_COPY_LEAKED shared', 'ZERO_COPY_OUTDATED mutated']);
+    assert.deepEqual([...new Set(plan.warnings.map(({ code, table }) => `${code} ${table ?? ''}`))].sort(), ['ROOT_TO_COME ', 'ZERO_COPY_FOREIGN shared', 'ZERO_COPY_LEAKED shared', 'ZERO_COPY_OUTDATED mutated']);
     const planned = plan.hosts[0]?.tables.find(({ db, table }) => db === ground.database && table === 'shared');
     assert.deepEqual(planned?.zero_copy, {
       ...{ setting: 'server', disks: ['object_storage'], shared_id: id, lock_root: `${ground.from}/clickhouse/zero_copy` },
-      ...{ locks: 4, legacy_locks: 0, parts_without_lock: 0, leaked_locks: 2, shared_with: [], attach: [] },
+      ...{ locks: 4, legacy_locks: 0, parts_without_lock: 0, leaked_locks: 1, foreign_locks: 1, shared_with: [], attach: [] },
     });
     assert.ok(planned?.statements.some((text) => text.startsWith("SYSTEM STOP CLEANUP")), planned?.statements.join('\n'));
     assert.equal(plan.hosts[0]?.tables.find(({ db, table }) => db !== ground.database && table === 'shared')?.zero_copy, undefined);
@@ -192,6 +193,13 @@ describe('zero-copy tables', function () {
       document.tables = { from: 'first.yaml' };
     }));
     assert.deepEqual(alone.refusals.map(({ code, host }) => `${code} ${host}`), ['ZERO_COPY_SHARED ch-1', 'ZERO_COPY_SHARED ch-2'], JSON.stringify(alone.refusals));
+    // With the other shard's hosts out of the spec too, only its blobs give it away.
+    const blind = await ground.json<Plan>('plan', ground.spec((document) => {
+      inPlace(document);
+      document.clickhouse.hosts = document.clickhouse.hosts.slice(0, 2);
+    }));
+    assert.deepEqual(blind.refusals.map(({ code, host }) => `${code} ${host}`), ['ZERO_COPY_SHARED ch-1', 'ZERO_COPY_SHARED ch-2'], JSON.stringify(blind.refusals));
+    assert.match(blind.refusals[0]?.message ?? '', /on blobs that no host of the spec has/u);
 
     ground.worker();
     const started = await ground.cli('start', ground.spec((document) => {

@@ -69,7 +69,7 @@ async function partsWithoutLock(ground: Ground, root: string): Promise<string[]>
          INNER JOIN system.tables AS t ON t.database = p.database AND t.name = p.table WHERE p.active AND p.disk_name = 'object_storage'`,
       );
       return parts
-        .filter((part) => locksOf(locks, name, new Set([part.name])).every((lock) => lock.top !== part.id))
+        .filter((part) => locksOf(locks, name, new Set([part.name]), undefined).every((lock) => lock.top !== part.id))
         .map((part) => `${name} ${part.table} ${part.name}`);
     }),
   );
