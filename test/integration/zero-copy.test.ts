@@ -66,12 +66,28 @@ describe('zero-copy tables', function () {
     assert.ok(planned?.statements.some((text) => text.startsWith("SYSTEM STOP CLEANUP")), planned?.statements.join('\n'));
     assert.equal(plan.hosts[0]?.tables.find(({ db, table }) => db !== ground.database && table === 'shared')?.zero_copy, undefined);
 
+    const held = await lockValues(ground);
+    assert.ok([...held.values()].some((value) => value !== ''), 'no node of a lock holds anything');
     const marks = ground.marks();
     const done = await ground.cli('start', ground.spec(), '--execute', '--watch', '--with-worker', '--json');
     assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
     assert.deepEqual(await ground.oracle(), before);
     await assertBlobsAndLocks(ground, ground.root, filesBefore);
     assert.deepEqual(await fence(), fenceBefore);
+    // Every lock of the inventory's tables was saved before, with what its nodes held.
+    const saved = new Map<string, string>();
+    for (const { url } of ground.hosts) {
+      const rows = await sql<Record<'lock_node' | 'part_node' | 'blob_node' | 'part_value' | 'blob_value' | 'value', string>>(
+        url,
+        `SELECT concat(lock_top, '/', part, '/', blob, '/', replica) AS lock_node, concat(lock_top, '/', part) AS part_node, concat(lock_top, '/', part, '/', blob) AS blob_node,
+           part_value, blob_value, value FROM _ch_zk_migrate.locks WHERE migration = '${ground.id}'`,
+      );
+      for (const row of rows) saved.set(row.lock_node, row.value).set(row.part_node, row.part_value).set(row.blob_node, row.blob_value);
+    }
+    const ids = [id, await idOf(ground, 'mutated'), await idOf(ground, 'own')];
+    const ours = new Map([...held].filter(([path]) => ids.some((one) => path.includes(`/${one}/`))));
+    assert.ok(ours.size > 3 * (4 + 2 + 3));
+    assert.deepEqual([...ours].filter(([path, value]) => saved.get(path) !== value), []);
     const left = await withZooKeeper(ground.up, (session) => locksUnder(session, ground.from));
     // What is left in the old root: the fence, and the locks of old parts, which protect the blobs they share.
     assert.deepEqual(left.filter(({ top }) => top === id).map(({ part }) => part).sort(), ['0_0_0_0', '9_9_9_0']);
@@ -224,6 +240,39 @@ describe('zero-copy tables', function () {
     assert.deepEqual(await locks(), held);
   });
 
+  it('whose path is gone already lose no lock while a replica is attached again', async () => {
+    ground = await Ground.on('zc_gone');
+    await ground.seed([onBlobs(ground.database, 'shared', 3)], { replicate: true });
+    const name = quoteTable({ database: ground.database, table: 'shared' });
+    const [before, files, id] = [await ground.oracle(), blobsOf(ground), await idOf(ground, 'shared')];
+    const [row] = await sql<{ path: string }>(ground.firstHost.url, `SELECT zookeeper_path AS path FROM system.replicas WHERE database = '${ground.database}'`);
+    for (const { url } of ground.hosts) await run(url, `DETACH TABLE ${name} SYNC`);
+    await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.from}${row?.path ?? ''}`));
+    for (const { url } of ground.hosts) await run(url, `ATTACH TABLE ${name}`);
+    const locks = (): Promise<string[]> => withZooKeeper(ground.up, async (session) => (await locksUnder(session, ground.from)).filter(({ top }) => top === id).map((lock) => JSON.stringify(lock)).sort());
+    const held = await locks();
+    assert.equal(held.length, 6);
+
+    ground.worker();
+    const started = await ground.cli('start', ground.spec((document) => {
+      inPlace(document);
+      document['pauseBefore'] = ['clean'];
+    }), '--execute', '--watch', '--json');
+    assert.equal(started.code, 4, started.stdout + started.stderr);
+    const [, second] = ground.hosts;
+    await run(second?.url ?? '', `ATTACH TABLE ${name}`);
+    await ground.cli('approve', ground.id, 'clean');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    const { failures } = await ground.status();
+    assert.ok(failures.length > 0 && failures.every(({ code }) => code === 'REPLICA_LIVE'), JSON.stringify(failures));
+    assert.deepEqual(await locks(), held);
+    await run(second?.url ?? '', `DETACH TABLE ${name} PERMANENTLY SYNC`);
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+    await assertBlobsAndLocks(ground, ground.from, files);
+  });
+
   it('are refused where blobs or RESTORE would be at stake; copies of locks below the path are carried, and so is a table in an auxiliary ensemble', async () => {
     ground = await Ground.on('zc_refused');
     await ground.seed([onBlobs(ground.database, 'off', 2), onBlobs(ground.database, 'target', 2), onBlobs(ground.database, 'legacy', 3, { remote_fs_zero_copy_path_compatible_mode: 1 })], { replicate: true });
@@ -329,6 +378,18 @@ describe('zero-copy tables', function () {
     await assertBlobsAndLocks(ground, ground.root, files);
     assert.deepEqual([await ownLocks(ground.from), (await ownLocks(ground.root)).length], [old, old.length]);
   });
+
+  /** What the nodes under the ground's root hold that locks consist of: of parts, of blobs, and the locks themselves. */
+  async function lockValues(of: Ground): Promise<Map<string, string>> {
+    return withZooKeeper(of.up, async (session) => {
+      const values = new Map<string, string>();
+      for (const { path } of await session.listTree(`${of.from}${LOCK_ROOT}`)) {
+        const below = path.slice(of.from.length);
+        if (below.slice(LOCK_ROOT.length).split('/').length > 2) values.set(below, (await session.get(path))?.data.toString() ?? '');
+      }
+      return values;
+    });
+  }
 
   let foreign: Set<string>;
 
