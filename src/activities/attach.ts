@@ -1,5 +1,5 @@
 import { statements } from '../clickhouse/sql';
-import { countManifest, readNote, takeManifest, type ReplicaNote } from '../clickhouse/store';
+import { countManifest, readNote, STORE_DATABASE, takeManifest, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel, settled } from '../domain/inventory';
 import { describeDifference } from '../domain/manifest';
@@ -53,6 +53,7 @@ export async function attachReplica(connections: Connections, given: AttachInput
       `${replicaLabel(replica)} came back from detach short of parts, and is not touched further: ${describeDifference(lost)}`,
     );
   }
+  if (merged === undefined && lost.extraParts > 0) await nothingOlder(connections, input, note);
   const next: ReplicaNote = {
     ...note,
     seq: note.seq + 1,
@@ -117,6 +118,33 @@ export async function reattach(connections: Connections, input: AttachInput, not
 async function wholeManifest(connections: Connections, { host, migration, replica }: AttachInput, note: ReplicaNote): Promise<void> {
   const saved = await countManifest(connections.host(host), migration, replica, note.detachTake);
   if (saved !== note.parts) throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)}: its saved manifest has ${saved} parts of ${note.parts}`);
+}
+
+/** Clocks of files and of rows agree within this. */
+const CLOCK_MARGIN_S = 2;
+
+/**
+ * An INSERT that ended between the manifest and its DETACH is in the replica's parts and not in the manifest. What is older than the manifest
+ * and not in it was brought back: by hand, or by a server that had not removed yet what was dropped. With it rows would be there twice.
+ */
+async function nothingOlder(connections: Connections, { host, migration, replica }: AttachInput, note: ReplicaNote): Promise<void> {
+  const params = { migration, database: replica.database, table: replica.table, take: note.detachTake, margin: CLOCK_MARGIN_S };
+  const older = await connections.host(host).select<{ path: string; n_rows: string }>(
+    `WITH (SELECT if(count() = 0, (SELECT max(at) FROM ${STORE_DATABASE}.events WHERE migration = {migration:String} AND kind = 'sealed'), min(at))
+         FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String} AND take = {take:String}) AS taken
+     SELECT path, rows AS n_rows FROM system.parts WHERE active AND rows > 0 AND database = {database:String} AND table = {table:String}
+       AND toUnixTimestamp(modification_time) + {margin:UInt32} < toUnixTimestamp(toDateTime(taken))
+       AND name NOT IN (SELECT name FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String}
+         AND database = {database:String} AND table = {table:String} AND take = {take:String})
+     ORDER BY path`,
+    { params, doing: `looking what came back with ${replicaLabel(replica)}`, timeoutMs: 300_000 },
+  );
+  if (older.length === 0) return;
+  const rows = older.reduce((sum, { n_rows: n }) => sum + Number(n), 0);
+  throw new MigrationError(
+    'NEEDS_HAND',
+    `${replicaLabel(replica)} came back with ${older.length} parts (${rows} rows) that are older than its manifest and not in it, and is not touched further: dropped before, or put there by hand. DETACH it, move these folders out of its data, and retry: ${older.slice(0, 5).map(({ path }) => path).join(' ')}${older.length > 5 ? ' …' : ''}`,
+  );
 }
 
 /** Readonly alone proves nothing (a server that starts is readonly too, ClickHouse issue 40148): its node must be absent as well. */
