@@ -1,7 +1,7 @@
 import { ApplicationFailure, type Context } from '@temporalio/activity';
 
 import { serverWords } from '../clickhouse/errors';
-import { MigrationError, UNKNOWN_FAILURE_ATTEMPTS } from '../domain/failure';
+import { type FailureType, MigrationError, UNKNOWN_FAILURE_ATTEMPTS } from '../domain/failure';
 import { ZooKeeperError } from '../zookeeper/errors';
 import { currentContext, withHeartbeat } from './deps';
 
@@ -26,10 +26,21 @@ export function atBoundary<I, O>(work: (input: I) => Promise<O>): (input: I) => 
 function toMigrationError(error: unknown): MigrationError {
   if (error instanceof MigrationError) return error;
   if (error instanceof ZooKeeperError) {
-    const type = error.transient ? 'ZOOKEEPER_UNAVAILABLE' : error.code === 'NO_AUTH' ? 'ACCESS_DENIED' : 'UNKNOWN';
-    return new MigrationError(type, `ZooKeeper: ${error.message}`, { cause: error });
+    return new MigrationError(typeOf(error), `ZooKeeper: ${error.message}`, { cause: error });
   }
   return new MigrationError('UNKNOWN', serverWords(error), { cause: error });
+}
+
+function typeOf({ code, transient }: ZooKeeperError): FailureType {
+  if (transient) return 'ZOOKEEPER_UNAVAILABLE';
+  switch (code) {
+    case 'NO_AUTH':
+      return 'ACCESS_DENIED';
+    case 'PACKET_TOO_BIG':
+      return 'PACKET_TOO_BIG';
+    default:
+      return 'UNKNOWN';
+  }
 }
 
 function toFailure(error: MigrationError): ApplicationFailure {

@@ -4,6 +4,9 @@ import { createHash } from 'node:crypto';
 import net from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { ApplicationFailure } from '@temporalio/activity';
+
+import { atBoundary } from '../../src/activities/boundary';
 import { ZooKeeperError, type ZooKeeperErrorCode } from '../../src/zookeeper/errors';
 import { ZooKeeperSession } from '../../src/zookeeper/session';
 import { setAcl } from './acl';
@@ -126,6 +129,14 @@ describe('zookeeper session', function () {
       return true;
     });
     assert.equal(await session.exists('/huge'), undefined);
+    // An activity is not tried again: it would be refused each time.
+    await assert.rejects(atBoundary(() => session.create('/huge', Buffer.alloc(1_100_000)))({}), (error: unknown) => {
+      assert.ok(error instanceof ApplicationFailure);
+      assert.equal(error.type, 'PACKET_TOO_BIG');
+      assert.equal(error.nonRetryable, true);
+      assert.match(error.message, /raise jute\.maxbuffer .* on every server of the ensemble/);
+      return true;
+    });
   });
 
   it('answers NO_AUTH, with the path and without the secret, unless it has the right password', async () => {
