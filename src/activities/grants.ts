@@ -17,6 +17,8 @@ const FOR_TABLES = ['SYSTEM MERGES', 'DROP TABLE', 'CREATE TABLE', 'SYSTEM RESTO
 
 /** What it needs beside of a database with a zero-copy table: they are stopped, and blobs are read. */
 const FOR_ZERO_COPY = ['SYSTEM MOVES', 'SYSTEM CLEANUP', 'SELECT'] as const;
+/** Once there is such a table: what is cached must not stand for a blob. */
+const CACHES = 'SYSTEM DROP MARK CACHE ON *.*';
 
 /** The user of the spec, and what it lacks: each grant is what follows GRANT, without the TO. */
 export interface MissingGrants {
@@ -40,6 +42,7 @@ export function neededGrants(host: HostSpec, replicas: readonly ListedReplica[],
     ...FOR_STORE.map((right) => `${right} ON ${STORE_DATABASE}.*`),
     ...databasesOf(replicas).flatMap((name) => FOR_TABLES.map((right) => `${right} ON ${quoteIdentifier(name)}.*`)),
     ...databasesOf(zeroCopy).flatMap((name) => FOR_ZERO_COPY.map((right) => `${right} ON ${quoteIdentifier(name)}.*`)),
+    ...(zeroCopy.some(({ selected }) => selected) ? [CACHES] : []),
     ...(host.restart.strategy.kind === 'sql' ? ['SYSTEM SHUTDOWN ON *.*'] : []),
   ];
 }

@@ -186,7 +186,7 @@ export interface RestoreInput {
   readonly zookeeper: ZooKeeperTarget;
   readonly writable: 'required' | 'report';
   /** Whether the blobs of a zero-copy replica are read to prove that they are there. */
-  readonly blobs: 'read' | 'locks';
+  readonly blobs: 'full' | 'read' | 'locks';
   readonly limit: number;
   readonly aborting?: true;
   /** The table has this replica alone: its merges start again with its proof. */

@@ -1,18 +1,16 @@
-import { quoteTable } from '../clickhouse/sql';
-import { clickHouseCode } from '../clickhouse/errors';
 import type { ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
 import { locksOf, type ZeroCopyFacts, type ZeroCopyLock } from '../domain/zero-copy';
-import { type Connections, ensembleOf, report, sleep } from './deps';
+import { type Connections, ensembleOf, sleep } from './deps';
 import { partBlobsOf } from './zero-copy-blobs';
 import { readLocks, readSharedId, savedLocks } from './zero-copy-locks';
+import { readReplica } from './zero-copy-read';
 import { storageOf } from './zero-copy-storage';
 import type { HostTarget, RestoreInput, ZooKeeperTarget } from './types';
 
-/** A table up to this size is read whole; of a larger one, the first granule of every part. */
+/** With `verify.blobs: read` what is not larger is read whole. */
 const READ_WHOLE_BYTES = 1024 ** 3;
-const READ_TIMEOUT_MS = 6 * 3_600_000;
 /** A lock is made together with its part: what is not there after this is missing. */
 const LOCKS_WITHIN_MS = 10_000;
 
@@ -31,8 +29,8 @@ export interface LockProof {
 export async function proveZeroCopy(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<string[]> {
   if (note.zeroCopy === null) return [];
   const words = await proveLocks(connections, input, note.zeroCopy);
-  if (input.blobs !== 'locks') await readBlobs(connections, input);
-  return words;
+  if (input.blobs === 'locks') return words;
+  return [...words, ...(await readReplica(connections.host(input.host), input.replica, input.blobs === 'full' ? Infinity : READ_WHOLE_BYTES))];
 }
 
 /** @throws MigrationError `PROOF_FAILED` with the parts that have no lock */
@@ -93,28 +91,4 @@ async function ownLocksNow(connections: Connections, input: LockProof, facts: Ze
   const sharedId = (await readSharedId(zookeeper, replica.zookeeperPath)) ?? replica.uuid;
   const { locks } = await readLocks(zookeeper, { lockRoot: facts.lockRoot, sharedId }, replica.zookeeperPath);
   return locksOf(locks, replica.replicaName, parts, undefined);
-}
-
-/**
- * Reads the replica's data, so that a blob that is gone is seen: all of it up to 1 GiB, of a larger table every column's first granule in
- * each part. What the server's own caches hold is not taken for an answer.
- */
-async function readBlobs(connections: Connections, { host: target, replica }: RestoreInput): Promise<void> {
-  const host = connections.host(target);
-  const [size] = await host.select<{ bytes: string }>(
-    'SELECT sum(bytes_on_disk) AS bytes FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}',
-    { params: { database: replica.database, table: replica.table }, doing: `measuring ${replicaLabel(replica)}` },
-  );
-  const whole = Number(size?.bytes ?? 0) <= READ_WHOLE_BYTES;
-  report({ doing: whole ? 'reading its blobs' : 'reading the beginning of every part' });
-  try {
-    await host.select(`SELECT count() FROM ${quoteTable(replica)} ${whole ? '' : 'PREWHERE _part_offset = 0 '}WHERE NOT ignore(*)`, {
-      settings: { asterisk_include_materialized_columns: 1, enable_filesystem_cache: 0, use_uncompressed_cache: 0 },
-      doing: `reading the blobs of ${replicaLabel(replica)}`,
-      timeoutMs: READ_TIMEOUT_MS,
-    });
-  } catch (error) {
-    if (!(error instanceof MigrationError) || error.type !== 'UNKNOWN' || clickHouseCode(error) === undefined) throw error;
-    throw new MigrationError('PROOF_FAILED', `${replicaLabel(replica)} has its parts, but they cannot be read: ${error.message}`, { cause: error });
-  }
 }

@@ -177,9 +177,9 @@ const verify = z.strictObject({
     .describe('Whether a replica must be writable to count as restored')
     .meta({ default: SPEC_DEFAULTS.writable }),
   blobs: z
-    .enum(['read', 'locks'])
+    .enum(['full', 'read', 'locks'])
     .optional()
-    .describe('Zero-copy tables: whether blobs are read to prove that they are there, or only their locks are looked at')
+    .describe('Zero-copy tables: whether all of every blob is read, or of large tables as much as shows that each is there, or only their locks are looked at')
     .meta({ default: SPEC_DEFAULTS.blobs }),
 });
 

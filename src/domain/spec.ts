@@ -121,7 +121,7 @@ export interface MigrationSpec {
   readonly holdOnFailureMs: number;
   /** How long a run waits before it refuses for what is in flight. */
   readonly preflight: { readonly waitMs: number };
-  readonly verify: { readonly writable: 'required' | 'report'; readonly blobs: 'read' | 'locks' };
+  readonly verify: { readonly writable: 'required' | 'report'; readonly blobs: 'full' | 'read' | 'locks' };
   /** The workflow's task queue. */
   readonly taskQueue: string;
   readonly statusFile: string;

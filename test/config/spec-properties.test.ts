@@ -69,7 +69,7 @@ const spec = fc.record(
     onFailure: fc.constantFrom('stop', 'continue'),
     holdOnFailure: duration,
     preflight: fc.record({ wait: duration }, { requiredKeys: [] }),
-    verify: fc.record({ writable: fc.constantFrom('required', 'report'), blobs: fc.constantFrom('read', 'locks') }, { requiredKeys: [] }),
+    verify: fc.record({ writable: fc.constantFrom('required', 'report'), blobs: fc.constantFrom('full', 'read', 'locks') }, { requiredKeys: [] }),
   },
   { requiredKeys: ['id', 'clickhouse', 'zookeeper'] },
 );
