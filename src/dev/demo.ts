@@ -1,4 +1,5 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { ClickHouseLogLevel, createClient } from '@clickhouse/client';
@@ -17,7 +18,7 @@ import { LockHeld, withLock } from './lock';
 import type { Progress } from './progress';
 import { seedTables } from './seed';
 import { stackDown, stackUp, type StackDescription } from './stack';
-import { readSettings } from './stack-settings';
+import { readSettings, stackFiles } from './stack-settings';
 import { quoteIdentifier } from './sql-text';
 
 const ID = 'demo';
@@ -41,6 +42,12 @@ export interface HostTotals {
   readonly parts: number;
   /** An order-free checksum over every row of every table. */
   readonly checksum: string;
+  /** Blobs that the files of its active parts name. */
+  readonly blobs: number;
+  /** As many of them as lie in the object storage's folder, in the size that the server knows. */
+  readonly blobsThere: number;
+  /** Of the names and sizes of these blobs. */
+  readonly blobsChecksum: string;
 }
 
 export interface DemoResult {
@@ -113,7 +120,8 @@ async function moveEverything({ dir, keep, progress, json, interrupt }: DemoOpti
   const after = await totals(up);
   const hosts = up.hosts.map(({ name }, index) => ({ name, before: at(before, index), after: at(after, index) }));
   const same = hosts.every((host) => JSON.stringify(host.before) === JSON.stringify(host.after));
-  return { ok: code === 0 && same, hosts, phases: summary.phases, ui, temporal: up.temporal.address, statusFile, kept: keep, dir };
+  const there = hosts.every(({ after: { blobs, blobsThere } }) => blobs > 0 && blobs === blobsThere);
+  return { ok: code === 0 && same && there, hosts, phases: summary.phases, ui, temporal: up.temporal.address, statusFile, kept: keep, dir };
 }
 
 /** Ends and deletes the stack of an earlier demo; a directory without one is left as it is. */
@@ -172,12 +180,12 @@ async function migrate(
   }
 }
 
-/** Rows, parts and a checksum of each host, asked of the server by plain queries: what the migration says plays no part. */
+/** Rows, parts, blobs and checksums of each host, by plain queries and a look into the object storage's folder: what the migration says plays no part. */
 async function totals(up: StackDescription): Promise<HostTotals[]> {
-  return Promise.all(up.hosts.map(({ url }) => totalsOf(url)));
+  return Promise.all(up.hosts.map(({ url }) => totalsOf(url, stackFiles(up.dir).blobs)));
 }
 
-async function totalsOf(url: string): Promise<HostTotals> {
+async function totalsOf(url: string, folder: string): Promise<HostTotals> {
   const client = createClient({ url, log: { level: ClickHouseLogLevel.OFF } });
   const select = async <T>(query: string): Promise<T[]> => (await client.query({ query, format: 'JSONEachRow' })).json<T>();
   try {
@@ -194,10 +202,33 @@ async function totalsOf(url: string): Promise<HostTotals> {
       sum = BigInt.asUintN(64, sum + BigInt(row?.h ?? 0));
     }
     const [parts] = await select<{ n: string }>("SELECT toString(count()) AS n FROM system.parts WHERE active AND database != '_ch_zk_migrate'");
-    return { tables: tables.length, rows, parts: Number(parts?.n ?? 0), checksum: sum.toString(16).padStart(16, '0') };
+    const blobs = await select<Blob>(
+      `SELECT DISTINCT remote_path AS blob, toString(size) AS bytes FROM system.remote_data_paths
+       WHERE arrayExists(part -> startsWith(path || local_path, part), (SELECT groupArray(path) FROM system.parts WHERE active AND database != '_ch_zk_migrate'))
+       ORDER BY remote_path`,
+    );
+    return {
+      tables: tables.length,
+      rows,
+      parts: Number(parts?.n ?? 0),
+      checksum: sum.toString(16).padStart(16, '0'),
+      blobs: blobs.length,
+      blobsThere: blobs.filter((blob) => isThere(blob, folder)).length,
+      blobsChecksum: createHash('sha256').update(JSON.stringify(blobs)).digest('hex').slice(0, 16),
+    };
   } finally {
     await client.close();
   }
+}
+
+interface Blob {
+  readonly blob: string;
+  readonly bytes: string;
+}
+
+function isThere({ blob, bytes }: Blob, folder: string): boolean {
+  if (!blob.startsWith(`${folder}${path.sep}`)) return false;
+  return statSync(blob, { throwIfNoEntry: false })?.size === Number(bytes);
 }
 
 /** How this program is called from here: a checkout is not on the PATH. */
@@ -208,10 +239,12 @@ function program(): string {
 
 /** The result as a person reads it. */
 export function demoText(result: DemoResult): string {
-  const proof = new Table({ head: ['host', 'tables', 'rows before', 'rows after', 'parts before', 'parts after', 'checksum', ''], style: { head: [], border: [] } });
+  const head = ['host', 'tables', 'rows before', 'rows after', 'parts before', 'parts after', 'checksum', 'blobs before', 'blobs after', ''];
+  const proof = new Table({ head, style: { head: [], border: [] } });
   for (const { name, before, after } of result.hosts) {
     const same = JSON.stringify(before) === JSON.stringify(after);
-    proof.push([name, after.tables, before.rows, after.rows, before.parts, after.parts, after.checksum, same ? 'proved equal' : 'NOT EQUAL']);
+    const blobs = [before.blobs, `${after.blobs}, ${after.blobsThere === after.blobs ? 'all there' : `${after.blobs - after.blobsThere} GONE`}`];
+    proof.push([name, after.tables, before.rows, after.rows, before.parts, after.parts, after.checksum, ...blobs, same ? 'proved equal' : 'NOT EQUAL']);
   }
   const times = new Table({ head: ['phase', 'time'], style: { head: [], border: [] } });
   for (const { phase, started, ended } of result.phases) {
@@ -229,6 +262,6 @@ export function demoText(result: DemoResult): string {
           `  end it:      ${program()} dev down --dir ${result.dir}`,
         ]
       : []),
-    result.ok ? 'every row is back: RESTORED and proved' : 'the demo FAILED, see above',
+    result.ok ? 'every row is back, and every blob is there: RESTORED and proved' : 'the demo FAILED, see above',
   ].join('\n');
 }
