@@ -4,7 +4,7 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import { areRemains, refuseShape } from '../domain/guards';
 import { type MovedReplica, tableOrderKey } from '../domain/inventory';
-import { estimate, type Plan, type PlannedHost, type PlannedTable, type PlannedZeroCopy } from '../domain/plan';
+import { estimate, type Plan, type PlannedHost, type PlannedRemoteDisk, type PlannedTable, type PlannedZeroCopy } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { knowsRestoreReplica } from '../domain/versions';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
@@ -24,6 +24,7 @@ import { checkConflicts, leftOut, type Occupants, occupants } from './path-confl
 import { checkPaths } from './path-checks';
 import { refuseTree } from './path-guard';
 import { checkDifferences } from './replica-differences';
+import { onRemoteDisks } from './remote-disks';
 import { checkZeroCopy } from './zero-copy-checks';
 import { checkForceRestore, checkRecord, checkSameZooKeeper, serverUuid } from './zookeeper-checks';
 import type { PreflightInput, PreflightOutcome } from './types';
@@ -116,7 +117,8 @@ export async function inspect(
     if (!host.known) await checkHeld(spec, host, found);
   }
   const zeroCopy = zookeeperAnswers && !known ? await checkZeroCopy(connections, spec, hosts, found) : new Map<ListedReplica, PlannedZeroCopy>();
-  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), { counted, taken, places, zeroCopy }));
+  const remote = await onRemoteDisks(hosts);
+  const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), { counted, taken, places, remote, zeroCopy }));
   return {
     id: spec.id,
     hosts: planned,
@@ -449,10 +451,11 @@ function planHost(
   spec: MigrationSpec,
   host: HostSpec,
   inspected: InspectedHost | undefined,
-  { counted, taken, places, zeroCopy }: {
+  { counted, taken, places, remote, zeroCopy }: {
     readonly counted: ReadonlyMap<ListedReplica, number | null>;
     readonly taken: TakenOver;
     readonly places: ReadonlyMap<ListedReplica, MovedReplica>;
+    readonly remote: ReadonlyMap<ListedReplica, PlannedRemoteDisk>;
     readonly zeroCopy: ReadonlyMap<ListedReplica, PlannedZeroCopy>;
   },
 ): PlannedHost {
@@ -469,6 +472,7 @@ function planHost(
         const { replica } = listed;
         const takenOver = taken.planned(listed);
         const shared = zeroCopy.get(listed);
+        const disk = remote.get(listed);
         const table = {
           db: replica.database,
           table: replica.table,
@@ -479,6 +483,7 @@ function planHost(
           parts: replica.parts,
           znodes: counted.get(listed) ?? null,
           ...(takenOver === undefined ? {} : { takenOver }),
+          ...(disk === undefined ? {} : { remote_disk: disk }),
           ...(shared === undefined ? {} : { zero_copy: shared }),
         };
         const to = places.get(listed);

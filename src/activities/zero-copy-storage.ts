@@ -19,6 +19,8 @@ export interface ZeroCopySetting {
   readonly remote: boolean;
   readonly on: boolean;
   readonly from: 'server' | 'table';
+  /** The table's own setting, where it has one. */
+  readonly own?: boolean;
   readonly lockRoot: string;
   /** Locks are kept below the table's path as well. */
   readonly compatible: boolean;
@@ -86,6 +88,7 @@ export function settingOf(storage: ServerStorage, table: { readonly storagePolic
     remote: storage.remotePolicies.has(table.storagePolicy),
     on: own === undefined ? storage.on : isOn(own),
     from: own === undefined ? 'server' : 'table',
+    ...(own === undefined ? {} : { own: isOn(own) }),
     lockRoot: lockRoot.replace(/\/+$/u, ''),
     compatible: compatible === undefined ? storage.compatible : isOn(compatible),
   };

@@ -25,8 +25,22 @@ export interface PlannedTable {
   readonly takenOver?: PlannedTakeOver;
   /** What would be sent, in order: SQL, and deletions as `-- delete …` lines. */
   readonly statements: readonly string[];
+  /** Of a table whose storage policy has a disk that is not local. */
+  readonly remote_disk?: PlannedRemoteDisk;
   /** Of a zero-copy table alone. */
   readonly zero_copy?: PlannedZeroCopy;
+}
+
+/** A replica that can have parts on blobs. With zero-copy off each replica has blobs of its own, and there are no locks. */
+export interface PlannedRemoteDisk {
+  /** Disks of its parts. */
+  readonly disks: readonly string[];
+  /** `allow_remote_fs_zero_copy_replication` of the server (`system.merge_tree_settings`). */
+  readonly server_setting: boolean;
+  /** The same among the table's own settings; null where it has none. */
+  readonly table_setting: boolean | null;
+  /** What is in force. */
+  readonly zero_copy: boolean;
 }
 
 /** What a plan says of a replica whose parts are on shared blobs, see docs/zero-copy.md. */

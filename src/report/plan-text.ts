@@ -2,7 +2,7 @@ import type picocolors from 'picocolors';
 import prettyMs from 'pretty-ms';
 import { counted } from './words';
 
-import type { Plan, PlannedHost, PlannedZeroCopy } from '../domain/plan';
+import type { Plan, PlannedHost, PlannedRemoteDisk, PlannedZeroCopy } from '../domain/plan';
 import type { Finding } from '../domain/summary';
 
 type Paint = ReturnType<typeof picocolors.createColors>;
@@ -36,17 +36,26 @@ function hostText(host: PlannedHost, paint: Paint): string[] {
       `    path ${printable(table.zk_path)}, replica ${printable(table.replica)}, ${table.znodes === null ? 'nodes not counted' : `${table.znodes} nodes`}`,
       ...(table.takenOver === undefined ? [] : [`    status file: ${table.takenOver.said}; found: ${table.takenOver.found}${table.takenOver.attached ? '' : ', not attached'}`]),
       ...(table.zk_path_after === undefined ? [] : [`    path afterwards ${printable(table.zk_path_after)}, replica ${printable(table.replica_after ?? table.replica)}`]),
+      ...remoteDiskText(table.remote_disk),
       ...zeroCopyText(table.zero_copy),
       ...table.statements.map((statement) => `    ${printable(statement)}`),
     ]),
   ];
 }
 
+function remoteDiskText(remote: PlannedRemoteDisk | undefined): string[] {
+  if (remote === undefined) return [];
+  const word = (on: boolean | null): string => (on === null ? 'not set' : on ? 'on' : 'off');
+  const settings = `allow_remote_fs_zero_copy_replication: server ${word(remote.server_setting)}, table ${word(remote.table_setting)}`;
+  const disks = printable(remote.disks.join(', ') || 'no disk yet');
+  return [remote.zero_copy ? `    zero-copy on ${disks} (${settings})` : `    remote disk ${disks}, not zero-copy (${settings}): each replica has its own blobs`];
+}
+
 function zeroCopyText(shared: PlannedZeroCopy | undefined): string[] {
   if (shared === undefined) return [];
   const legacy = shared.legacy_locks === 0 ? '' : `, ${shared.legacy_locks} copies below the path`;
   return [
-    `    zero-copy (set on the ${shared.setting}) on ${printable(shared.disks.join(', ') || 'no disk yet')}, shared id ${printable(shared.shared_id)}`,
+    `    shared id ${printable(shared.shared_id)}`,
     `    locks of this replica under ${printable(shared.lock_root)}: ${shared.locks}${legacy}; parts without: ${shared.parts_without_lock}; locks of nobody: ${shared.leaked_locks}; of replicas outside the spec: ${shared.foreign_locks}`,
     ...(shared.shared_with.length === 0 ? [] : [`    the id is shared with ${printable(shared.shared_with.join(', '))}`]),
   ];

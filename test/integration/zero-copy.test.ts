@@ -16,6 +16,7 @@ interface Plan {
       readonly db: string;
       readonly table: string;
       readonly statements: readonly string[];
+      readonly remote_disk?: { readonly disks: readonly string[]; readonly server_setting: boolean; readonly table_setting: boolean | null; readonly zero_copy: boolean };
       readonly zero_copy?: {
         readonly shared_id: string;
         readonly lock_root: string;
@@ -97,6 +98,27 @@ describe('zero-copy tables', function () {
       const sent = ground.statements(marks, /^SYSTEM (RESTORE|START)/u).filter(({ host, text }) => host === name && text.endsWith(quoteTable({ database: ground.database, table: 'shared' }))).map(({ text }) => text.split('`')[0]?.trim());
       assert.deepEqual(sent, ['SYSTEM RESTORE REPLICA', 'SYSTEM START MERGES', 'SYSTEM START MOVES', 'SYSTEM START CLEANUP']);
     }
+  });
+
+  it('and tables on a remote disk that are none are told apart by plan, with the setting of the server and of the table', async () => {
+    ground = await Ground.on('zc_setting_plan');
+    const setting = (value: number): Record<string, number> => ({ allow_remote_fs_zero_copy_replication: value });
+    await ground.seed([
+      ...[onBlobs(ground.database, 'shared', 1), onBlobs(ground.database, 'on', 1, setting(1)), onBlobs(ground.database, 'off', 1, setting(0))],
+      { ...onBlobs(ground.database, 'local', 1), settings: {} },
+    ]);
+    const plan = await ground.json<Plan>('plan', ground.spec());
+    const disks = Object.fromEntries((plan.hosts[0]?.tables ?? []).map(({ table, remote_disk: disk }) => [table, disk]));
+    const remote = { disks: ['object_storage'], server_setting: true };
+    assert.deepEqual(disks, {
+      shared: { ...remote, table_setting: null, zero_copy: true },
+      on: { ...remote, table_setting: true, zero_copy: true },
+      off: { ...remote, table_setting: false, zero_copy: false },
+      local: undefined,
+    });
+    const { stdout } = await ground.cli('plan', ground.spec());
+    assert.match(stdout, /zero-copy on object_storage \(allow_remote_fs_zero_copy_replication: server on, table not set\)/u);
+    assert.match(stdout, /remote disk object_storage, not zero-copy \(allow_remote_fs_zero_copy_replication: server on, table off\): each replica has its own blobs/u);
   });
 
   it('that the sequence of the reference broke are recognised by plan, and brought back by a run in place', async () => {
