@@ -3,6 +3,7 @@ import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
 import { type Connections, report } from './deps';
 import { tallyTargets } from './inventory';
+import { locksLeft } from './zero-copy-left';
 import type { FinishInput, FinishOutcome, HostTarget } from './types';
 
 const LEFTOVER_TABLES_SHOWN = 100;
@@ -30,12 +31,13 @@ export async function finishMigration(connections: Connections, input: FinishInp
   }
   const endings = (await Promise.all(input.hosts.map((target) => endingsOf(connections, input.migration, target)))).flat();
   if (input.release === 'aborted') refuseUnfinished(endings);
+  const locks = await locksLeft(connections, input);
   const leftovers = (await Promise.all(input.hosts.map((target) => leftoversOf(connections, input.migration, target)))).flat();
   if (input.release !== 'no') {
     for (const target of input.hosts) await addEvent(connections.host(target), input.migration, 'released', { why: input.release });
   }
   const loose = endings.flatMap((ending) => looseEnd(ending) ?? []).slice(0, LEFTOVER_TABLES_SHOWN);
-  return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose };
+  return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }) };
 }
 
 interface Ending {

@@ -217,6 +217,9 @@ export interface FinishInput {
   readonly release: 'completed' | 'aborted' | 'no';
   /** Globs on `database.table` that somebody chose to leave out: counted as SKIPPED. */
   readonly skip: readonly string[];
+  /** Where locks of zero-copy tables are looked for, and the hosts as they were before; absent in the histories of before they were. */
+  readonly zookeeper?: ZooKeeperTarget;
+  readonly before?: readonly HostTarget[];
   /** What the migration was begun with on these hosts; absent in the histories of before it was asked for. */
   readonly replicas?: number;
 }
@@ -236,6 +239,18 @@ export interface FinishOutcome {
     readonly onBlobs: boolean;
   }[];
   readonly leftoversTotal: number;
+  /** Zero-copy locks that none of the migration's replicas needs: left alone, and listed (bounded). Absent in older histories. */
+  readonly locks?: readonly {
+    readonly host: string;
+    readonly db: string;
+    readonly table: string;
+    /** Of no part that is anywhere on the hosts. */
+    readonly nobody: number;
+    /** Of replicas outside the migration. */
+    readonly outside: number;
+    /** A few of them. */
+    readonly names: readonly string[];
+  }[];
 }
 
 /** The activities as a workflow sees them. */

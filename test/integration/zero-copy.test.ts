@@ -76,6 +76,10 @@ describe('zero-copy tables', function () {
     assert.deepEqual(await ground.oracle(), before);
     await assertBlobsAndLocks(ground, ground.root, filesBefore);
     assert.deepEqual(await fence(), fenceBefore);
+    // What nobody held before is told once more at the end, by name, as it is then.
+    const { warnings } = await ground.json<Pick<Plan, 'warnings'>>('status', ground.id);
+    const told = warnings.filter(({ code }) => code.startsWith('ZERO_COPY_L') || code === 'ZERO_COPY_FOREIGN').map(({ code, table, message }) => `${code} ${table ?? ''}: ${message}`);
+    assert.deepEqual(told, [`ZERO_COPY_LEFT shared: 1 zero-copy locks of nobody and 1 zero-copy locks of replicas outside the migration are where they were: ${others.slice(0, 2).join(', ')}`]);
     // Every lock of the inventory's tables was saved before, with what its nodes held.
     const saved = new Map<string, string>();
     for (const { url } of ground.hosts) {
