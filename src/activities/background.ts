@@ -1,19 +1,23 @@
 import type { ClickHouseHost } from '../clickhouse/host';
 import { BACKGROUND, statements } from '../clickhouse/sql';
-import type { ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaRef, replicaLabel } from '../domain/inventory';
+
+/** Not null of a zero-copy replica. */
+interface Background {
+  readonly zeroCopy: object | null;
+}
 
 /**
  * Stops what changes a replica's parts by itself: merges and mutations, and of a zero-copy replica also moves and the removal of old
  * parts, since a part that goes takes along the blobs that nobody holds a lock on yet. It is not remembered over a start of the server.
  */
-export async function stopBackground(host: ClickHouseHost, replica: ReplicaRef, { zeroCopy }: Pick<ReplicaNote, 'zeroCopy'>): Promise<void> {
+export async function stopBackground(host: ClickHouseHost, replica: ReplicaRef, { zeroCopy }: Background): Promise<void> {
   await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
   if (zeroCopy !== null) await each(host, replica, statements.stopBackground, 'stopping moves and cleanup');
 }
 
-export async function startBackground(host: ClickHouseHost, replica: ReplicaRef, { zeroCopy }: Pick<ReplicaNote, 'zeroCopy'>): Promise<void> {
+export async function startBackground(host: ClickHouseHost, replica: ReplicaRef, { zeroCopy }: Background): Promise<void> {
   await host.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
   if (zeroCopy !== null) await each(host, replica, statements.startBackground, 'starting moves and cleanup');
 }

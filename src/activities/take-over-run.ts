@@ -1,11 +1,13 @@
+import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
 import { FIRST_NOTE, type ReplicaNote, takeManifest } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
-import { type InventoryReplica, type ReplicaEntry, type ReplicatedTable, replicaLabel } from '../domain/inventory';
+import { type InventoryReplica, type ReplicaEntry, type ReplicaRef, type ReplicatedTable, replicaLabel } from '../domain/inventory';
 import type { HostSpec, MigrationSpec, TakeOverEntry } from '../domain/spec';
 import { MAX_FINDINGS_SHOWN } from '../domain/summary';
 import { judge, type SeenReplica } from '../domain/take-over';
 import { hostTarget, zookeeperTarget } from '../workflows/targets';
+import { startBackground, stopBackground } from './background';
 import { type Connections, report, sleep, stopIfCancelled } from './deps';
 import { knownHere, loadPage, tally } from './inventory';
 import { lookAtReplica } from './look';
@@ -15,6 +17,7 @@ import { send, statementId } from './statement';
 import { absentState, entryOf, wordOnDetached } from './take-over';
 import { readFacts } from './zero-copy-facts';
 import { proveZeroCopy } from './zero-copy-proof';
+import { currentSetting } from './zero-copy-storage';
 import { lookAtHost, seeReplica, type TakeOverHost } from './take-over-look';
 import type { AttachTakenOutcome, JudgeTakenOutcome, PreflightInput, RestoreInput } from './types';
 
@@ -27,7 +30,11 @@ const ACTIVE_WITHIN_MS = 60_000;
  * table can be read, and taken into the inventory. Right before, it is looked once more whether the record in ZooKeeper is whole or gone: on
  * one that is half deleted an ATTACH costs parts.
  */
-export async function attachTakenOver(connections: Connections, { spec }: PreflightInput): Promise<AttachTakenOutcome> {
+export async function attachTakenOver(connections: Connections, { spec, letGo }: PreflightInput): Promise<AttachTakenOutcome> {
+  if (letGo === true) {
+    await startTakenOver(connections, spec);
+    return { attached: 0, refusals: [], refusalsTotal: 0 };
+  }
   const found = new Findings();
   let attached = 0;
   for (const host of spec.hosts) {
@@ -56,6 +63,7 @@ async function attachEntry(connections: Connections, spec: MigrationSpec, host: 
     queryId: statementId(spec.id, entry, 'take-over'),
     doing: `attaching ${replicaLabel(entry)} to read it`,
   });
+  if (sent.end !== 'refused') await stopAtOnce(server, entry);
   if (!(await lookAtReplica(server, entry)).attached) {
     if (sent.end !== 'refused') throw new MigrationError('STILL_RUNNING', `${replicaLabel(entry)} is not attached after ATTACH`);
     const gone = sent.error.type === 'UNKNOWN_TABLE' || sent.code === CANNOT_GET_CREATE_TABLE_QUERY;
@@ -65,6 +73,36 @@ async function attachEntry(connections: Connections, spec: MigrationSpec, host: 
   }
   if (state.nodes > 0) await untilWritable(connections, host, entry);
   return true;
+}
+
+/**
+ * Between the ATTACH and its manifest nothing of a table is to change: what is merged away may take along blobs that nobody holds a lock on.
+ * A server lets nobody stop the merges of a table that is not attached yet.
+ */
+async function stopAtOnce(server: ClickHouseHost, table: ReplicaRef): Promise<void> {
+  try {
+    await server.run(statements.stopMerges(table), { doing: `stopping merges of ${replicaLabel(table)}` });
+    await stopBackground(server, table, await zeroCopyOf(server, table));
+  } catch (error) {
+    // That it is not attached is told by what is looked at next.
+    if (!(error instanceof MigrationError) || error.type !== 'UNKNOWN_TABLE') throw error;
+  }
+}
+
+/** As {@link stopBackground} takes it, of an attached table that nothing is noted of. */
+async function zeroCopyOf(server: ClickHouseHost, table: ReplicaRef): Promise<{ zeroCopy: object | null }> {
+  const setting = await currentSetting(server, table);
+  return { zeroCopy: setting?.remote === true && setting.on ? setting : null };
+}
+
+/** What was stopped to read the tables that the status file names goes on again: nothing will be done to them. */
+async function startTakenOver(connections: Connections, spec: MigrationSpec): Promise<void> {
+  for (const entry of spec.takeOver?.entries ?? []) {
+    const host = spec.hosts.find(({ name }) => name === entry.host);
+    if (host === undefined) continue;
+    const server = connections.host(hostTarget(host, 'before'));
+    if ((await lookAtReplica(server, entry)).attached) await startBackground(server, entry, await zeroCopyOf(server, entry));
+  }
 }
 
 /** What an ATTACH of a table that the server does not have is answered with, beside UNKNOWN_TABLE. */
@@ -124,6 +162,7 @@ function judgeTable(
 /** One replica of the file, after it is held. */
 class Judge {
   private readonly replica: InventoryReplica;
+  private staysStopped = false;
 
   constructor(
     private readonly connections: Connections,
@@ -139,10 +178,22 @@ class Judge {
   /** Answers what there is to say, where there is something. */
   async run(alone: boolean): Promise<string | undefined> {
     stopIfCancelled();
-    const { connections, spec, host, replica } = this;
+    const { host, replica } = this;
     // Somebody took it away again since it was listed: the detach phase says so, for this table alone.
     if (!(await lookAtReplica(host.server, replica)).attached) return undefined;
     report({ doing: `saving the manifest of ${replicaLabel(replica)}` });
+    const background = await zeroCopyOf(host.server, replica);
+    await stopBackground(host.server, replica, background);
+    try {
+      return await this.stopped(alone);
+    } finally {
+      // From here on the phases stop it when they come to the replica, as with any other.
+      if (!this.staysStopped) await startBackground(host.server, replica, background);
+    }
+  }
+
+  private async stopped(alone: boolean): Promise<string | undefined> {
+    const { connections, spec, host, replica } = this;
     const seen = await seeReplica(connections, spec, host, replica, alone);
     const { found, suspicious } = judge(this.said.status, seen);
     const attached = suspicious && wordOnDetached(spec.takeOver, replica) === 'attach' ? await this.attachLeft(seen) : 0;
@@ -188,36 +239,33 @@ class Judge {
    */
   private async restored(seen: SeenReplica): Promise<string> {
     const { connections, spec, host, replica } = this;
-    await host.server.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+    const manifest = await takeManifest(host.server, spec.id, replica, 'detach');
+    const base: ReplicaNote = {
+      ...FIRST_NOTE,
+      seq: 1,
+      status: 'RESTORED',
+      step: 'started',
+      detachTake: manifest.take,
+      baselineTake: manifest.take,
+      oldMetadata: 'deleted',
+      rows: manifest.rows,
+      parts: manifest.parts,
+      zeroCopy: await this.facts(seen),
+    };
     try {
-      const manifest = await takeManifest(host.server, spec.id, replica, 'detach');
-      const base: ReplicaNote = {
-        ...FIRST_NOTE,
-        seq: 1,
-        status: 'RESTORED',
-        step: 'started',
-        detachTake: manifest.take,
-        baselineTake: manifest.take,
-        oldMetadata: 'deleted',
-        rows: manifest.rows,
-        parts: manifest.parts,
-        zeroCopy: await this.facts(seen),
-      };
-      try {
-        await proveAsItIs(connections, this.restoreInput(seen), base);
-        await proveZeroCopy(connections, this.restoreInput(seen), base);
-      } catch (error) {
-        if (!(error instanceof MigrationError) || (error.type !== 'PROOF_FAILED' && error.type !== 'NOT_CAUGHT_UP')) throw error;
-        const next: Partial<ReplicaNote> =
-          seen.place === 'after' ? { status: 'ZK_CLEANED', step: 'restoring' } : { status: 'INIT', step: 'manifest', baselineTake: '', oldMetadata: 'kept' };
-        await connections.notes(hostTarget(host.spec, 'before')).write(spec.id, replica, { ...base, ...next });
-        return `it was restored before, and that is not proved (${error.message}): it goes on as ${next.status ?? ''}`;
-      }
-      await connections.notes(hostTarget(host.spec, 'before')).write(spec.id, replica, base);
-      return 'restored before: proved by what is registered, nothing from before vouches for its rows';
-    } finally {
-      await host.server.run(statements.startMerges(replica), { doing: `starting merges of ${replicaLabel(replica)}` });
+      await proveAsItIs(connections, this.restoreInput(seen), base);
+      await proveZeroCopy(connections, this.restoreInput(seen), base);
+    } catch (error) {
+      if (!(error instanceof MigrationError) || (error.type !== 'PROOF_FAILED' && error.type !== 'NOT_CAUGHT_UP')) throw error;
+      const next: Partial<ReplicaNote> =
+        seen.place === 'after' ? { status: 'ZK_CLEANED', step: 'restoring' } : { status: 'INIT', step: 'manifest', baselineTake: '', oldMetadata: 'kept' };
+      // Of a zero-copy replica whose locks are not proved nothing may remove parts before its restore.
+      this.staysStopped = base.zeroCopy !== null && next.status === 'ZK_CLEANED';
+      await connections.notes(hostTarget(host.spec, 'before')).write(spec.id, replica, { ...base, ...next });
+      return `it was restored before, and that is not proved (${error.message}): it goes on as ${next.status ?? ''}`;
     }
+    await connections.notes(hostTarget(host.spec, 'before')).write(spec.id, replica, base);
+    return 'restored before: proved by what is registered, nothing from before vouches for its rows';
   }
 
   /** What is known of its zero-copy locks, where it lives now. */

@@ -27,6 +27,8 @@ import { hostTarget, moves, zookeeperTarget } from './targets';
 /** Planned tables in one payload: some 300 bytes each, and 2 MB are the limit. */
 const PLANNED_A_PAGE = 2_000;
 
+/** Merges were not stopped right after the ATTACH of a take-over. */
+const LET_GO = 'take-over-lets-go';
 /** Migrations that began before the inventory was listed at the beginning go on without. */
 const LISTED_FIRST = 'the whole inventory is listed before detach';
 
@@ -223,7 +225,13 @@ class Migration {
     );
     if (taken.attached > 0) await this.preflight();
     this.state.refusals = [...taken.refusals, ...(known ? [] : this.state.refusals)];
-    if (this.state.refusals.length > 0) await this.refuse(taken.attached);
+    if (this.state.refusals.length === 0) return;
+    if (taken.attached > 0 && patched(LET_GO)) {
+      await this.orFail(() =>
+        tableActivities.attachTakenOver.executeWithOptions({ summary: 'start the merges of what was attached', taskQueue: spec.taskQueue }, [{ spec, letGo: true }]),
+      );
+    }
+    await this.refuse(taken.attached);
   }
 
   /** Saves the manifests of what the status file names, and goes on from what it was found to be. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 
+import { quoteTable } from '../../src/clickhouse/sql';
 import { seedTables } from '../../src/dev/seed';
 import { restartHost } from '../../src/dev/stack';
 import type { Plan } from '../../src/domain/plan';
@@ -81,8 +82,14 @@ describe('a half-finished run of the reference', function () {
     const locks = async (): Promise<string[]> =>
       (await withZooKeeper(ground.up, (session) => locksUnder(session, ground.from))).map(({ top, part, blob }) => `${top} ${part} ${blob}`).sort();
     const held = await locks();
+    const marks = ground.marks();
     const started = await ground.cli('start', spec((document) => (document['pauseBefore'] = ['clean'])), '--take-over', file, '--execute', '--watch', '--json');
     assert.equal(started.code, 4, started.stdout + started.stderr);
+    // Nothing is merged, moved or removed from the ATTACH on until its manifest is saved.
+    const name = quoteTable({ database: ground.database, table: 'detached' });
+    const told = ground.statements(marks, /^(?:ATTACH TABLE|SYSTEM (?:STOP|START) (?:MERGES|MOVES|CLEANUP)|DETACH TABLE) /u).filter(({ text }) => text.includes(name)).map(({ text }) => text.split(' `')[0]);
+    const all = (what: string): string[] => ['MERGES', 'MOVES', 'CLEANUP'].map((one) => `SYSTEM ${what} ${one}`);
+    assert.deepEqual(told, ['ATTACH TABLE', 'SYSTEM STOP MERGES', ...all('STOP'), ...all('STOP'), ...all('START'), ...all('STOP'), 'DETACH TABLE']);
     const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
     assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
     assert.deepEqual(await locks(), held);
@@ -143,12 +150,19 @@ describe('a half-finished run of the reference', function () {
       await session.deleteTree(`${ground.from}${LOCK_ROOT}/${unsure}`);
     });
     await reference.clean('unsure');
-    await reference.attach('unsure');
     const oneHost = (change: (document: SpecDocument) => void): string =>
       ground.spec((document) => {
         document.clickhouse.hosts = document.clickhouse.hosts.slice(0, 1);
         change(document);
       });
+    const marks = ground.marks();
+    const refused = await ground.cli('start', oneHost(inPlace), '--take-over', reference.file(), '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(refused.code, 3, refused.stdout + refused.stderr);
+    const name = quoteTable({ database: ground.database, table: 'unsure' });
+    const told = ground.statements(marks, /^(?:ATTACH TABLE|SYSTEM (?:STOP|START) (?:MERGES|MOVES|CLEANUP)) /u).filter(({ text }) => text.includes(name)).map(({ text }) => text.split(' `')[0]);
+    // Refused once it could be read: what was stopped for that goes on again.
+    assert.deepEqual(told.slice(0, 2), ['ATTACH TABLE', 'SYSTEM STOP MERGES']);
+    assert.deepEqual(told.slice(-3), ['SYSTEM START MERGES', 'SYSTEM START MOVES', 'SYSTEM START CLEANUP']);
     const untold = await ground.json<Plan>('plan', oneHost(inPlace));
     assert.deepEqual(untold.refusals.map(({ code, table }) => [code, table]), [['ZERO_COPY_ID', 'unsure']]);
 
