@@ -18,6 +18,9 @@ const FOR_TABLES = ['SYSTEM MERGES', 'DROP TABLE', 'CREATE TABLE', 'SYSTEM RESTO
 /** What it needs beside of a database with a zero-copy table: they are stopped, and blobs are read. */
 const FOR_ZERO_COPY = ['SYSTEM MOVES', 'SYSTEM CLEANUP', 'SELECT'] as const;
 
+/** Wanted, not needed: without it a queue of asynchronous INSERTs is waited for. */
+export const FOR_ASYNC_INSERTS = 'SYSTEM FLUSH ASYNC INSERT QUEUE ON *.*';
+
 /** The user of the spec, and what it lacks: each grant is what follows GRANT, without the TO. */
 export interface MissingGrants {
   readonly user: string;
