@@ -228,6 +228,7 @@ function refuseHost(error: unknown, host: HostSpec, found: Findings): void {
     AUTHENTICATION_FAILED: `look at clickhouse.user and the variable ${host.passwordEnv ?? '(clickhouse.passwordEnv names none)'}`,
     MISSING_VARIABLE: `set the variable ${host.passwordEnv ?? ''} where the worker runs`,
     ACCESS_DENIED: 'grant the user what the message names',
+    SETTING_FIXED: 'give the user a profile of its own that lets the setting be changed (no readonly = 1, no constraint on it)',
   };
   found.refuse(error.type, { host: host.name }, error.message, fixes[error.type] ?? 'see what the server said');
 }
