@@ -54,8 +54,8 @@ describe('where replicas cannot become active', function () {
     const parts = await sql<{ name: string; path: string; old: string; at: string }>(
       url,
       `SELECT p.name AS name, p.path AS path, m.name AS old, i.zookeeper_path AS at FROM system.parts AS p
-       INNER JOIN (SELECT * FROM _ch_zk_migrate.manifests WHERE kind = 'baseline') AS m ON m.database = p.database AND m.table = p.table AND m.partition_id = p.partition_id
-       INNER JOIN _ch_zk_migrate.inventory AS i ON i.database = p.database AND i.table = p.table
+       INNER JOIN (SELECT * FROM _ch_zk_migrate.manifests WHERE kind = 'baseline' AND migration = '${ground.id}') AS m ON m.database = p.database AND m.table = p.table AND m.partition_id = p.partition_id
+       INNER JOIN (SELECT * FROM _ch_zk_migrate.inventory WHERE migration = '${ground.id}') AS i ON i.database = p.database AND i.table = p.table
        WHERE p.active AND p.database = '${ground.database}' AND p.table = '${of}' ORDER BY p.name DESC LIMIT 2`,
     );
     assert.equal(parts.length, 2);
