@@ -2,6 +2,7 @@ import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
 import { areRemains } from '../domain/guards';
+import { stillOwed } from '../domain/queue-entry';
 import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, ensembleOf, fence, fenced, report } from './deps';
@@ -216,7 +217,7 @@ function namesOf({ replicas }: CleanInput['table']): ReadonlySet<string> {
 /**
  * ZooKeeper's own record of the inventory's replicas must be equal: the same parts, empty queues, the whole log read. Else one of them has
  * what another lacks (an INSERT that only one replica got), and it would be lost for the others. A replica whose host is gone for good
- * is not among them: the plan said what only it had.
+ * is not among them: the plan said what only it had. A lone one must have done what was asked of it.
  */
 export async function sameRecord(zookeeper: ZooKeeperSession, path: string, members: ReadonlySet<string>): Promise<void> {
   const names = ((await zookeeper.children(`${path}/replicas`)) ?? []).filter((name) => members.has(name));
@@ -253,9 +254,11 @@ export async function sameRecord(zookeeper: ZooKeeperSession, path: string, memb
     const words = undone.map(({ name, mutations: n }) => `"${name}" has ${n} mutation(s) to do`).join('; ');
     throw new MigrationError('REPLICAS_DIFFER', `${path}: what was asked of the table is not done: ${words}`, { details: { behind: undone.map(({ name }) => name), ahead: [] } });
   }
+  const [lone] = names;
+  if (names.length === 1 && lone !== undefined) return nothingOwed(zookeeper, path, lone);
   const all = new Set(records.flatMap(({ parts }) => [...parts]));
   const short = records.filter(({ parts, queue, unread }) => parts.size !== all.size || queue > 0 || unread > 0);
-  if (names.length < 2 || short.length === 0) return;
+  if (short.length === 0) return;
   const words = short.map(
     ({ name, parts, queue, unread }) => `"${name}" has ${parts.size} of ${all.size} parts, ${queue} in its queue, ${unread} unread in the log (end ${end})`,
   );
@@ -264,4 +267,28 @@ export async function sameRecord(zookeeper: ZooKeeperSession, path: string, memb
   throw new MigrationError('REPLICAS_DIFFER', `${path}: ZooKeeper's record of the replicas differs: ${words.join('; ')}`, {
     details: { behind: short.map(({ name }) => name), ahead },
   });
+}
+
+/**
+ * Of a lone replica: nothing in its queue, nor in the log behind its pointer, that its table lacks. A partition that was dropped, say, would be
+ * there again if the entry for it went with the path.
+ */
+async function nothingOwed(zookeeper: ZooKeeperSession, path: string, name: string): Promise<void> {
+  const replica = `${path}/replicas/${name}`;
+  const [parts, queue, pointer, log] = await Promise.all([
+    zookeeper.children(`${replica}/parts`),
+    zookeeper.children(`${replica}/queue`),
+    zookeeper.get(`${replica}/log_pointer`),
+    zookeeper.children(`${path}/log`),
+  ]);
+  const unread = (log ?? []).filter((entry) => Number(entry.slice('log-'.length)) >= Number(pointer?.data.toString() ?? 0));
+  const nodes = [...(queue ?? []).map((entry) => `${replica}/queue/${entry}`), ...unread.map((entry) => `${path}/log/${entry}`)];
+  const entries = await Promise.all(nodes.map((node) => zookeeper.get(node)));
+  const owed = entries.flatMap((entry) => (entry === undefined ? [] : (stillOwed(entry.data.toString(), parts ?? []) ?? [])));
+  if (owed.length === 0) return;
+  throw new MigrationError(
+    'REPLICAS_DIFFER',
+    `${path}: what was asked of the table is not done: "${name}", its only replica, has ${owed.length} entries of its replication queue to do (${[...new Set(owed)].join(', ')})`,
+    { details: { behind: [name], ahead: [] } },
+  );
 }

@@ -4,6 +4,7 @@ import { type ReplicaNote, readNote, takeManifest } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, type MovedReplica, replicaLabel, settled } from '../domain/inventory';
 import { hasReached } from '../domain/status';
+import { flushAsyncInserts } from './async-inserts';
 import { startBackground, stopBackground } from './background';
 import { type Connections, report, stopIfCancelled, turnOf } from './deps';
 import { stillHeld } from './hold';
@@ -34,7 +35,7 @@ export function updateOf(replica: InventoryReplica, note: ReplicaNote, words?: s
 }
 
 /**
- * Phase detach, one replica: stop merges, save the manifest, `DETACH … PERMANENTLY SYNC`, see that it is gone. A replica that is past
+ * Phase detach, one replica: stop merges, have asynchronous INSERTs written, save the manifest, `DETACH … PERMANENTLY SYNC`, see that it is gone. A replica that is past
  * this already is left as it is.
  *
  * A plain DETACH is undone by any start of the server. Source: https://clickhouse.com/docs/sql-reference/statements/detach
@@ -43,6 +44,7 @@ export async function detachReplica(connections: Connections, input: DetachInput
   const { migration, replica } = input;
   const host = connections.host(input.host);
   let note = await readNote(host, migration, replica);
+  let words: string | undefined;
   if (hasReached(note.status, 'ZK_CLEANED') || note.step === 'cleaning') return { updates: [updateOf(replica, note)] };
   let state = await lookAtReplica(host, replica);
   sameTable(replica, state);
@@ -50,7 +52,7 @@ export async function detachReplica(connections: Connections, input: DetachInput
     await connections.turns.take({ ...turnOf(input), what: 'detach' }, async () => {
       stopIfCancelled();
       await stillHeld(host, migration, replica);
-      note = await saveAndDetach(connections, input, note);
+      ({ note, words } = await saveAndDetach(connections, input, note));
     });
     state = await lookAtReplica(host, replica);
     if (state.attached) throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} is still attached after DETACH`);
@@ -65,20 +67,26 @@ export async function detachReplica(connections: Connections, input: DetachInput
     note = { ...note, seq: note.seq + 1, status: 'DETACHED', step: 'detached' };
     await connections.notes(input.host).write(migration, replica, note);
   }
-  return { updates: [updateOf(replica, note)] };
+  return { updates: [updateOf(replica, note, words)] };
 }
 
-async function saveAndDetach(connections: Connections, input: DetachInput, before: ReplicaNote): Promise<ReplicaNote> {
+/** The note in force, and what somebody should know of the rows that were on their way. */
+interface Detached {
+  readonly note: ReplicaNote;
+  readonly words?: string | undefined;
+}
+
+async function saveAndDetach(connections: Connections, input: DetachInput, before: ReplicaNote): Promise<Detached> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
   const queryId = statementId(migration, replica, 'detach');
   report({ doing: 'saving the manifest' });
-  const zeroCopy = await readFacts(connections, input, before);
+  const [zeroCopy] = await Promise.all([readFacts(connections, input, before), flushAsyncInserts(host, replica)]);
   try {
     if (before.step !== 'none') {
       await waitWhileRunning(host, queryId);
       // A DETACH that another attempt had sent: the manifest that was noted before it is the one in force.
-      if (!(await lookAtReplica(host, replica)).attached) return await detachedByAnother(host, input);
+      if (!(await lookAtReplica(host, replica)).attached) return { note: await detachedByAnother(host, input) };
     }
     await stopBackground(host, replica, { zeroCopy });
     const manifest = await takeManifest(host, migration, replica, 'detach');
@@ -98,14 +106,16 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
       zeroCopy,
     };
     await connections.notes(input.host).write(migration, replica, note);
-    await stillOurs(host, input, note);
+    // What came into the server's memory since then: a part that the manifest does not know is in the baseline.
+    const [late] = await Promise.all([flushAsyncInserts(host, replica), stillOurs(host, input, note)]);
+    if (late.waited) await stillOurs(host, input, note);
     report({ doing: 'DETACH' });
     const sent = await send(host, statements.detach(replica), {
       queryId,
       doing: `detaching ${replicaLabel(replica)}`,
     });
     if (sent.end === 'refused' && (await lookAtReplica(host, replica)).attached) throw sent.error;
-    return note;
+    return { note, words: late.words };
   } catch (error) {
     // Still attached, for all that is known: its merges go on. A table that is gone has none, so a refusal here says nothing.
     await startBackground(host, replica, { zeroCopy }).catch(() => undefined);

@@ -47,17 +47,19 @@ interface Ending {
   readonly status: ReplicaNote['status'];
   readonly step: ReplicaNote['step'];
   readonly attached: boolean;
+  readonly readonly: boolean;
 }
 
-/** How each replica that was touched ends: what was noted of it, and whether its server has it attached now. */
+/** How each replica that was touched ends: what was noted of it, and whether its server has it attached now, and readonly. */
 async function endingsOf(connections: Connections, migration: string, target: HostTarget): Promise<Ending[]> {
-  const rows = await connections.host(target).select<Parameters<typeof noteOfRow>[0] & { attached: number }>(
-    `SELECT *, (database, table) IN (SELECT database, name FROM system.tables) AS attached FROM (${latestNotesSql('')}) ORDER BY database, table`,
+  const rows = await connections.host(target).select<Parameters<typeof noteOfRow>[0] & { attached: number; readonly: number }>(
+    `SELECT *, (database, table) IN (SELECT database, name FROM system.tables) AS attached,
+       (database, table) IN (SELECT database, table FROM system.replicas WHERE is_readonly) AS readonly FROM (${latestNotesSql('')}) ORDER BY database, table`,
     { params: { migration }, doing: 'looking how its tables end', timeoutMs: 120_000 },
   );
   return rows.map((row) => {
     const { status, step } = noteOfRow(row);
-    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1 };
+    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1, readonly: row.readonly === 1 };
   });
 }
 
@@ -70,9 +72,10 @@ function refuseUnfinished(endings: readonly Ending[]): void {
 }
 
 /** What somebody should know of a replica that counts as done. */
-function looseEnd({ host, database, table, status, step, attached }: Ending): FinishOutcome['loose'][number][] | undefined {
+function looseEnd({ host, database, table, status, step, attached, readonly }: Ending): FinishOutcome['loose'][number][] | undefined {
   if (!attached) return [{ host, db: database, table, what: 'not attached' }];
-  return status === 'ZK_CLEANED' && step !== 'returned' ? [{ host, db: database, table, what: 'without metadata' }] : undefined;
+  if (status === 'ZK_CLEANED' && step !== 'returned') return [{ host, db: database, table, what: 'without metadata' }];
+  return step === 'returned' && readonly ? [{ host, db: database, table, what: 'readonly' }] : undefined;
 }
 
 async function leftoversOf(connections: Connections, migration: string, target: HostTarget): Promise<FinishOutcome['leftovers'][number][]> {

@@ -20,6 +20,9 @@ const FOR_ZERO_COPY = ['SYSTEM MOVES', 'SYSTEM CLEANUP', 'SELECT'] as const;
 /** Once there is such a table: what is cached must not stand for a blob. */
 const CACHES = 'SYSTEM DROP MARK CACHE ON *.*';
 
+/** Wanted, not needed: without it a queue of asynchronous INSERTs is waited for. */
+export const FOR_ASYNC_INSERTS = 'SYSTEM FLUSH ASYNC INSERT QUEUE ON *.*';
+
 /** The user of the spec, and what it lacks: each grant is what follows GRANT, without the TO. */
 export interface MissingGrants {
   readonly user: string;

@@ -2,6 +2,7 @@ import type { MigrationSpec } from '../domain/spec';
 import { quoteIdentifier, quoteString } from '../clickhouse/sql';
 import { STORE_DATABASE } from '../clickhouse/store';
 import { moves } from '../workflows/targets';
+import { FOR_ASYNC_INSERTS, grantStatement } from './grants';
 import type { Findings, InspectedHost } from './preflight';
 import { entryOf, wordOnDetached } from './take-over';
 
@@ -18,6 +19,7 @@ export async function checkHost(spec: MigrationSpec, host: InspectedHost, found:
   if (!host.known) await checkFunctions(host, found);
   await checkDetachedParts(spec, host, found);
   await checkDependants(host, found);
+  if (!host.known) await checkAsyncInserts(host, found);
 }
 
 function selected(host: InspectedHost): InspectedHost['replicas'] {
@@ -118,6 +120,25 @@ async function checkDetachedParts(spec: MigrationSpec, host: InspectedHost, foun
     } else {
       found.refuse('DETACHED_ATTACHING', where, `detached/ holds ${row.name}, left by an ATTACH that was cut short`, 'rename or move it on the host, once you know what it is');
     }
+  }
+}
+
+/** INSERTs that the server has acknowledged and not written yet: each table with some is named, for somebody writes to it so. */
+async function checkAsyncInserts(host: InspectedHost, found: Findings): Promise<void> {
+  if (!(await hasTable(host, 'asynchronous_inserts'))) return;
+  const rows = await host.server.select<NamedRow & { n: string }>(
+    'SELECT database, table, sum(length(`entries.query_id`)) AS n FROM system.asynchronous_inserts GROUP BY database, table',
+    { doing: 'looking for asynchronous INSERTs' },
+  );
+  for (const { replica } of selected(host)) {
+    const row = rows.find(({ database, table }) => database === replica.database && table === replica.table);
+    if (row === undefined) continue;
+    found.warn(
+      'ASYNC_INSERTS',
+      replica,
+      `${row.n} asynchronous INSERT(s) into it wait in the server's memory: rows that come there between the flush and the DETACH are lost, though acknowledged`,
+      `stop who writes so (async_insert = 1, wait_for_async_insert = 0). The run flushes the queue right before DETACH, with ${grantStatement(FOR_ASYNC_INSERTS, host.server.target.user)}; without that right it waits until it empties by itself`,
+    );
   }
 }
 

@@ -3,12 +3,13 @@ import { plannedStatements } from '../clickhouse/planned-statements';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import { areRemains, refuseShape } from '../domain/guards';
-import { type MovedReplica, tableOrderKey } from '../domain/inventory';
+import { type InventoryReplica, type MovedReplica, replicaLabel, tableOrderKey } from '../domain/inventory';
 import { estimate, type Plan, type PlannedHost, type PlannedRemoteDisk, type PlannedTable, type PlannedZeroCopy } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { knowsRestoreReplica } from '../domain/versions';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
 import { type Connections, ensembleOf, report } from './deps';
+import { remembersInserts, warnOfRepeats } from './deduplication';
 import { checkDetachedReplicas } from './detached-replicas';
 import { grantStatement, missingGrants, neededGrants, TO_LOOK, zeroCopyAmong } from './grants';
 import { checkHost } from './host-checks';
@@ -230,6 +231,7 @@ function refuseHost(error: unknown, host: HostSpec, found: Findings): void {
     AUTHENTICATION_FAILED: `look at clickhouse.user and the variable ${host.passwordEnv ?? '(clickhouse.passwordEnv names none)'}`,
     MISSING_VARIABLE: `set the variable ${host.passwordEnv ?? ''} where the worker runs`,
     ACCESS_DENIED: 'grant the user what the message names',
+    SETTING_FIXED: 'give the user a profile of its own that lets the setting be changed (no readonly = 1, no constraint on it)',
   };
   found.refuse(error.type, { host: host.name }, error.message, fixes[error.type] ?? 'see what the server said');
 }
@@ -307,22 +309,24 @@ async function checkTables(
   const all = occupants(spec, hosts);
   await checkDifferences(hosts, tables, deadline, found);
   let done = 0;
+  const remembering: InventoryReplica[] = [];
   const queue = [...tables];
   const worker = async (): Promise<void> => {
     for (let table = queue.shift(); table !== undefined; table = queue.shift()) {
-      await checkTable(connections, spec, { table, all, deadline }, found, counted);
+      await checkTable(connections, spec, { table, all, deadline, remembering }, found, counted);
       done += 1;
       if (done % 100 === 0) report({ doing: 'looking at the tables in ZooKeeper', done, total: tables.length });
     }
   };
   await Promise.all(Array.from({ length: TABLES_AT_A_TIME }, worker));
+  warnOfRepeats(remembering.sort((a, b) => (replicaLabel(a) < replicaLabel(b) ? -1 : 1)), found);
   checkConflicts(spec, hosts, found);
 }
 
 async function checkTable(
   connections: Connections,
   spec: MigrationSpec,
-  { table, all, deadline }: { readonly table: InspectedTable; readonly all: Occupants; readonly deadline: number },
+  { table, all, deadline, remembering }: { readonly table: InspectedTable; readonly all: Occupants; readonly deadline: number; readonly remembering: InventoryReplica[] },
   found: Findings,
   counted: Map<ListedReplica, number | null>,
 ): Promise<void> {
@@ -342,6 +346,7 @@ async function checkTable(
   if (refusal !== undefined) found.refuse('UNSAFE_PATH', where, `its path ${table.path} may not be deleted: ${refusal}`, 'look at it by hand, or leave it out with tables.exclude');
   const nodes = await zookeeper.countTree(table.path);
   for (const { listed } of table.members) counted.set(listed, nodes);
+  if (await remembersInserts(zookeeper, table.path)) remembering.push(where);
   const gone = refuseShape(children, false);
   if (gone !== undefined && refusal === undefined) {
     found.warn('METADATA_LOST', where, `part of its path ${table.path} is not in ZooKeeper any more: ${gone}`, 'the rest is deleted, and its metadata is made anew');

@@ -53,11 +53,21 @@ export async function reattachReplica(connections: Connections, input: AttachInp
   }
   await ensureAttached(connections, input);
   const active = await untilActive(connections, input);
-  if (kept && !active && input.writable === 'required') {
-    throw new MigrationError('NOT_CAUGHT_UP', `${replicaLabel(replica)} is attached at its old place again, and still readonly`);
-  }
   await startBackground(host, replica, note);
-  return { updates: [updateOf(replica, await noteReturned(connections, input, note))] };
+  if (active) return { updates: [updateOf(replica, await noteReturned(connections, input, note))] };
+  if (input.writable === 'required') throw await stillReadonly(connections, input, 'then abort again');
+  return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'it is attached again, and readonly')] };
+}
+
+/** What is true of a replica that is attached where its nodes are, and whose server does not make it active: no row is lost, and none can be written. */
+async function stillReadonly(connections: Connections, { host, replica }: AttachInput, then: string): Promise<MigrationError> {
+  const { exception } = await lookAtReplica(connections.host(host), replica);
+  const words = exception === '' ? "system.replicas and the server's log say why" : `the server says: ${exception}`;
+  return new MigrationError(
+    'NOT_CAUGHT_UP',
+    `${replicaLabel(replica)} is attached at its old place again, with its rows, and still readonly after ${ACTIVE_WITHIN_MS / 1_000} s: ${words}. ` +
+      `See that its server reaches ZooKeeper and that ${replica.zookeeperPath}/replicas/${replica.replicaName} is whole, ${then}`,
+  );
 }
 
 /** Its nodes are gone, by our hand or another's: it takes the way of a cleaned replica from here. */
@@ -141,7 +151,7 @@ export async function returnTable(connections: Connections, input: CleanInput): 
   }
   await Promise.all(input.table.replicas.map((replica) => ensureAttached(connections, attachInput(replica))));
   for (const replica of input.table.replicas) {
-    await untilActive(connections, attachInput(replica));
+    if (!(await untilActive(connections, attachInput(replica)))) throw await stillReadonly(connections, attachInput(replica), 'then retry');
     const host = connections.host(targetOf(input.hosts, replica.host));
     report({ doing: `SYSTEM SYNC REPLICA on ${replica.host}` });
     await host.run(statements.sync(replica), { doing: `letting ${replicaLabel(replica)} catch up`, timeoutMs: SYNC_TIMEOUT_MS });

@@ -226,10 +226,13 @@ export interface FinishInput {
   readonly replicas?: number;
 }
 
+/** What somebody should know of a replica that counts as done. */
+export type LooseEnd = 'not attached' | 'without metadata' | 'readonly';
+
 export interface FinishOutcome {
   readonly counts: StatusCounts;
   /** Replicas that count as done, and of which somebody should know more (bounded). Absent in older histories. */
-  readonly loose: readonly { readonly host: string; readonly db: string; readonly table: string; readonly what: 'not attached' | 'without metadata' }[];
+  readonly loose: readonly { readonly host: string; readonly db: string; readonly table: string; readonly what: LooseEnd }[];
   /** What lies in `detached/` of the migration's tables, named by no manifest: left alone, and listed (bounded). */
   readonly leftovers: readonly {
     readonly host: string;

@@ -22,6 +22,9 @@ export const CODES = {
   UNKNOWN_USER: 192,
   WRONG_PASSWORD: 193,
   REQUIRED_PASSWORD: 194,
+  UNKNOWN_SETTING: 115,
+  READONLY: 164,
+  SETTING_CONSTRAINT_VIOLATION: 452,
   SOCKET_TIMEOUT: 209,
   NETWORK_ERROR: 210,
   QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING: 216,
@@ -60,9 +63,13 @@ const TYPE_OF_CODE: ReadonlyMap<number, FailureType> = new Map([
 /** The error's ClickHouse code, when the server itself answered with one. */
 export function clickHouseCode(error: unknown): number | undefined {
   if (error instanceof MigrationError) return clickHouseCode(error.cause);
-  if (!(error instanceof ClickHouseError)) return undefined;
-  const code = Number(error.code);
+  const code = Number(error instanceof ClickHouseError ? error.code : olderCode(error));
   return Number.isInteger(code) ? code : undefined;
+}
+
+/** The client does not know the form that servers gave their errors until 2021: `Code: 115, e.displayText() = DB::Exception: …`, without a name. */
+function olderCode(error: unknown): string | undefined {
+  return error instanceof Error ? /^Code: (\d+)[.,] (?:e\.displayText\(\) = )?DB::Exception: /u.exec(error.message)?.[1] : undefined;
 }
 
 /** What a server said, in one line without its stack or version trailer, at most 600 characters. */

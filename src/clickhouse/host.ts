@@ -4,7 +4,8 @@ import { ClickHouseError, createClient, type ClickHouseClient, type ClickHouseSe
 
 import type { HostTarget } from '../activities/types';
 import { MigrationError } from '../domain/failure';
-import { toMigrationError } from './errors';
+import { clickHouseCode, toMigrationError } from './errors';
+import { REFUSED, settingsToPin } from './pinned-settings';
 
 export interface StatementOptions {
   /** Values of `{name:Type}` in the text. */
@@ -22,9 +23,13 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 /** An answer longer than this is not for us: whoever speaks there is not asked again. */
 const LARGEST_ANSWER_BYTES = 256 * 1024 * 1024;
 
-/** One ClickHouse server over its HTTP interface. Errors are {@link MigrationError}s, classified by the server's code. */
+/**
+ * One ClickHouse server over its HTTP interface. Errors are {@link MigrationError}s, classified by the server's code. Whatever the user's
+ * profile says, statements run with the settings of pinned-settings.ts.
+ */
 export class ClickHouseHost {
   private readonly client: ClickHouseClient;
+  private pinned: Promise<ClickHouseSettings> | undefined;
 
   /** @param password the secret itself; it goes into no message */
   constructor(
@@ -55,29 +60,28 @@ export class ClickHouseHost {
 
   /** Rows of a statement that takes no FORMAT, as `CHECK GRANT`: the format goes beside it. */
   async ask<T>(query: string, options: StatementOptions): Promise<T[]> {
-    return this.guarded(options, async (signal) => {
-      const settings: ClickHouseSettings = { default_format: 'JSON', output_format_json_quote_64bit_integers: 1 };
-      const { stream } = await this.client.exec({ query, abort_signal: signal, ...common(options, settings) });
+    return this.guarded(options, async (signal, pinned) => {
+      const { stream } = await this.client.exec({ query, abort_signal: signal, ...common(options, { ...pinned, default_format: 'JSON' }) });
       return parseRows<T>(await wholeAnswer(stream));
     });
   }
 
   /** A statement whose answer is of no interest. */
   async run(query: string, options: StatementOptions): Promise<void> {
-    await this.guarded(options, async (signal) => {
-      await this.client.command({ query, abort_signal: signal, ...common(options, {}) });
+    await this.guarded(options, async (signal, pinned) => {
+      await this.client.command({ query, abort_signal: signal, ...common(options, pinned) });
     });
   }
 
   /** Rows in one INSERT, so that all of them are stored or none. */
   async insert(table: string, rows: readonly object[], options: StatementOptions): Promise<void> {
-    await this.guarded(options, async (signal) => {
+    await this.guarded(options, async (signal, pinned) => {
       await this.client.insert({
         table,
         values: rows,
         format: 'JSONEachRow',
         abort_signal: signal,
-        ...common(options, {}),
+        ...common(options, pinned),
       });
     });
   }
@@ -86,15 +90,37 @@ export class ClickHouseHost {
     await this.client.close();
   }
 
-  private async guarded<T>(options: StatementOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** What every statement is sent with; asked for at the first one, and again after a statement that was refused for its settings. */
+  private pins(doing: string): Promise<ClickHouseSettings> {
+    this.pinned ??= settingsToPin((settings) => this.probe(settings, doing), this.name, this.target.user).catch((error: unknown) => {
+      this.pinned = undefined;
+      throw error;
+    });
+    return this.pinned;
+  }
+
+  private async probe(settings: ClickHouseSettings, doing: string): Promise<void> {
+    const signal = AbortSignal.timeout(DEFAULT_TIMEOUT_MS);
+    try {
+      const { stream } = await this.client.exec({ query: 'SELECT 1', abort_signal: signal, clickhouse_settings: settings });
+      await wholeAnswer(stream);
+    } catch (error) {
+      throw toMigrationError(error, this.name, doing);
+    }
+  }
+
+  private async guarded<T>(options: StatementOptions, work: (signal: AbortSignal, pinned: ClickHouseSettings) => Promise<T>): Promise<T> {
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const controller = new AbortController();
     const timer = setTimeout(() => {
       controller.abort();
     }, timeoutMs);
     try {
-      return await work(controller.signal);
+      const pinned = await orAborted(this.pins(options.doing), controller.signal);
+      return await work(controller.signal, pinned);
     } catch (error) {
+      // The server, or the user's profile, is another than it was when it was asked what it knows.
+      if (REFUSED.has(clickHouseCode(error) ?? 0)) this.pinned = undefined;
       if (controller.signal.aborted && !(error instanceof ClickHouseError)) {
         throw new MigrationError('HOST_UNREACHABLE', `${this.name}: no answer in ${timeoutMs} ms while ${options.doing}`, {
           cause: error,
@@ -105,6 +131,15 @@ export class ClickHouseHost {
       clearTimeout(timer);
     }
   }
+}
+
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    signal.addEventListener('abort', () => {
+      reject(new Error('it was waited long enough'));
+    });
+    promise.then(resolve, reject);
+  });
 }
 
 /** The answer's text; one that does not end is cut off before it fills the memory. */

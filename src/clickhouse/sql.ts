@@ -50,6 +50,8 @@ export const statements = {
   /** What else takes parts away or makes new ones: of zero-copy tables alone, see `BACKGROUND`. */
   stopBackground: (table: TableName, what: Background) => `SYSTEM STOP ${what} ${quoteTable(table)}`,
   startBackground: (table: TableName, what: Background) => `SYSTEM START ${what} ${quoteTable(table)}`,
+  /** Of the whole server: the form for one table came later. */
+  flushAsyncInserts: () => 'SYSTEM FLUSH ASYNC INSERT QUEUE',
   detach: (table: TableName) => `DETACH TABLE ${quoteTable(table)} PERMANENTLY SYNC`,
   /** Undone by any start of the server: for the moment between it and an ATTACH. */
   detachForNow: (table: TableName) => `DETACH TABLE ${quoteTable(table)} SYNC`,

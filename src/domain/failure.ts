@@ -25,6 +25,8 @@ export const FAILURE_KINDS = {
   /** The server refuses the user. */
   AUTHENTICATION_FAILED: 'final',
   ACCESS_DENIED: 'final',
+  /** The user's profile keeps a setting on a value with which answers could not be trusted. */
+  SETTING_FIXED: 'final',
   UNKNOWN_TABLE: 'final',
   /** Another table stands under this name now (another uuid, another path). */
   TABLE_CHANGED: 'final',

@@ -50,9 +50,16 @@ function onHosts(pass: Pass, hosts: readonly HostSpec[]): Pass {
 }
 
 function looseEnd({ host, db, table, what }: FinishOutcome['loose'][number]): Finding {
-  return what === 'not attached'
-    ? { code: 'NOT_ATTACHED', host, db, table, message: 'it is not attached now', fix: 'ATTACH it, unless somebody dropped or detached it on purpose' }
-    : { code: 'LEFT_READONLY', host, db, table, message: 'it was left out after its metadata had gone, and is readonly', fix: 'SYSTEM RESTORE REPLICA, replica by replica, when it is as it should be; or a migration in place' };
+  switch (what) {
+    case 'not attached':
+      return { code: 'NOT_ATTACHED', host, db, table, message: 'it is not attached now', fix: 'ATTACH it, unless somebody dropped or detached it on purpose' };
+    case 'without metadata':
+      return { code: 'LEFT_READONLY', host, db, table, message: 'it was left out after its metadata had gone, and is readonly', fix: 'SYSTEM RESTORE REPLICA, replica by replica, when it is as it should be; or a migration in place' };
+    case 'readonly':
+      return { code: 'LEFT_READONLY', host, db, table, message: 'it is attached again with its rows, and readonly: nothing can be written to it', fix: 'see zookeeper_exception in system.replicas; where its metadata had gone before: a migration in place' };
+    default:
+      return what satisfies never;
+  }
 }
 
 /** What the preflight said of locks that it leaves alone is looked at once more at the end. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { CLI, Ground, run, someTables, sql, userTables } from '../support/stack';
+import { CLI, Ground, run, someTables, type StatusDocument, sql, userTables } from '../support/stack';
+import { withZooKeeper } from '../support/zookeeper';
 
 const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
 const TABLES = 7;
@@ -247,6 +248,30 @@ describe('after abort no table is left detached', function () {
       assert.deepEqual(await ground.oracle(), later);
     });
   }
+
+  it('nor said to be as it was while it is readonly: the abort fails and says so, and ends once the cause is mended', async () => {
+    const before = await ground.oracle();
+    const tables = (await userTables(ground.firstHost.url)).length;
+    ground.worker();
+    assert.equal((await ground.cli('start', ground.spec((document) => (document['pauseBefore'] = ['clean'])), '--execute', '--watch')).code, 4);
+    const [at] = await sql<{ path: string }>(ground.firstHost.url, `SELECT zookeeper_path AS path FROM _ch_zk_migrate.inventory WHERE migration = '${ground.id}' AND table = 't0'`);
+    // Without this node its server takes the replica in, and does not make it active.
+    const queue = `${ground.from}${at?.path ?? ''}/replicas/${ground.firstHost.replica}/queue`;
+    await withZooKeeper(ground.up, (session) => session.delete(queue));
+    const stuck = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(stuck.code, 1, stuck.stdout + stuck.stderr);
+    const status = await ground.json<StatusDocument & { closedBecause: string }>('status', ground.id);
+    assert.equal(status.outcome, 'failed');
+    assert.deepEqual(status.failures.map(({ host, table, code }) => [host, table, code]), [[ground.firstHost.name, 't0', 'NOT_CAUGHT_UP']]);
+    assert.match(status.failures[0]?.message ?? '', /is attached at its old place again, with its rows, and still readonly after 60 s.* is whole, then abort again$/u);
+    assert.match(status.closedBecause, new RegExp(`abort ${ground.id}`, 'u'));
+    assert.deepEqual(await ground.oracle(), before);
+    await withZooKeeper(ground.up, (session) => session.create(queue, ''));
+    const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    await allAttachedAndWritable(tables);
+    assert.deepEqual(await ground.oracle(), before);
+  });
 
   it('another migration of the same tables can start afterwards', async () => {
     const before = await ground.oracle();

@@ -54,8 +54,8 @@ describe('where replicas cannot become active', function () {
     const parts = await sql<{ name: string; path: string; old: string; at: string }>(
       url,
       `SELECT p.name AS name, p.path AS path, m.name AS old, i.zookeeper_path AS at FROM system.parts AS p
-       INNER JOIN (SELECT * FROM _ch_zk_migrate.manifests WHERE kind = 'baseline') AS m ON m.database = p.database AND m.table = p.table AND m.partition_id = p.partition_id
-       INNER JOIN _ch_zk_migrate.inventory AS i ON i.database = p.database AND i.table = p.table
+       INNER JOIN (SELECT * FROM _ch_zk_migrate.manifests WHERE kind = 'baseline' AND migration = '${ground.id}') AS m ON m.database = p.database AND m.table = p.table AND m.partition_id = p.partition_id
+       INNER JOIN (SELECT * FROM _ch_zk_migrate.inventory WHERE migration = '${ground.id}') AS i ON i.database = p.database AND i.table = p.table
        WHERE p.active AND p.database = '${ground.database}' AND p.table = '${of}' ORDER BY p.name DESC LIMIT 2`,
     );
     assert.equal(parts.length, 2);
@@ -68,6 +68,23 @@ describe('where replicas cannot become active', function () {
     }
     await run(url, `ATTACH TABLE ${name(of)}`);
   }
+
+  it('an abort says of each that it is readonly, and ends where that is only to be reported', async () => {
+    const before = await ground.oracle();
+    ground.worker();
+    const started = await ground.cli('start', ground.spec((document) => {
+      delete document.zookeeper['after'];
+      document.clickhouse.restart = { none: true };
+      Object.assign(document, { id: `${ground.id}-back`, verify: { writable: 'report' }, pauseBefore: ['clean'] });
+    }), '--execute', '--watch', '--json');
+    assert.equal(started.code, 4, started.stdout + started.stderr);
+    const aborted = await ground.cli('abort', `${ground.id}-back`, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    const { outcome, warnings } = JSON.parse(aborted.stdout) as { outcome: string; warnings: { code: string; table: string }[] };
+    assert.equal(outcome, 'aborted');
+    assert.deepEqual(warnings.filter(({ code }) => code === 'LEFT_READONLY').map(({ table: of }) => of), ['closed', 'open', 'whole'], aborted.stdout);
+    assert.deepEqual(await ground.oracle(), before);
+  });
 
   it('a RESTORE that died is repaired as a plain table, through the death of a worker too; where that way is closed its statements are said, and retry completes what a hand did', async () => {
     const before = await ground.oracle();

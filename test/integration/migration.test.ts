@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 
 import { connectTemporal } from '../../src/client/connect';
-import { Ground, pause, someTables } from '../support/stack';
+import { Ground, pause, run, someTables, sql } from '../support/stack';
 import { wholeTree } from '../support/zookeeper';
 
 const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
@@ -51,6 +51,25 @@ describe('a whole migration to a new root, on two replicas', function () {
     const again = await ground.cli('start', ground.spec(), '--execute', '--json');
     assert.equal(again.code, 1);
     assert.match(again.stdout, /ALREADY_COMPLETED/u);
+  });
+
+  it('says once that no INSERT from before is known again afterwards, where a table remembers some, and so it is', async () => {
+    const remembered = async (): Promise<string[]> =>
+      (await ground.json<{ warnings: { code: string; message: string }[] }>('plan', ground.spec())).warnings.filter(({ code }) => code === 'DEDUPLICATION').map(({ message }) => message);
+    assert.deepEqual(await remembered(), []);
+    const { url, name } = ground.firstHost;
+    const inserts = ['t0', 't1'].map((table) => `INSERT INTO \`${ground.database}\`.${table} VALUES ('2030-01-01', 1, 'twice')`);
+    await run(url, ...inserts, ...inserts);
+    const rows = async (): Promise<unknown[]> => sql(url, `SELECT count() AS n FROM \`${ground.database}\`.t0 WHERE note = 'twice'`);
+    assert.deepEqual(await rows(), [{ n: 1 }]);
+    const [warning = '', ...more] = await remembered();
+    assert.deepEqual(more, []);
+    assert.ok(warning.startsWith(`2 tables, ${name} ${ground.database}.t0 among them, remember the last INSERTs`), warning);
+    const done = await ground.cli('start', ground.spec(), '--execute', '--watch', '--with-worker', '--json');
+    assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
+    assert.deepEqual(await rows(), [{ n: 1 }]);
+    await run(url, ...inserts);
+    assert.deepEqual(await rows(), [{ n: 2 }]);
   });
 
   for (const phase of ['detach', 'clean', 'restart', 'restore'] as const) {

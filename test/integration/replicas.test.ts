@@ -87,6 +87,28 @@ describe('replicas that do not have the same', function () {
     assert.ok(decisions.some(({ what }) => /\.t0 goes back: .*REPLICAS_DIFFER|\.t0 goes back: .*record of the replicas differs/u.test(what)), JSON.stringify(decisions));
   });
 
+  it('a lone replica with something left to do in its queue goes back and does it; what its table has anyway holds up nothing', async () => {
+    for (const table of ['owing', 'clear']) {
+      await run(one.url, `CREATE TABLE ${name(table)} (p UInt8, x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/${ground.id}/${table}', '${one.replica}') PARTITION BY p ORDER BY x`, `INSERT INTO ${name(table)} SELECT number % 2, number FROM numbers(10)`);
+    }
+    await start(['detach']);
+    await run(one.url, `SYSTEM STOP REPLICATION QUEUES ${name('owing')}`, `ALTER TABLE ${name('owing')} DROP PARTITION 1 SETTINGS alter_sync = 0`);
+    await run(one.url, `SYSTEM STOP PULLING REPLICATION LOG ${name('clear')}`, `INSERT INTO ${name('clear')} VALUES (2, 77)`);
+    assert.deepEqual([await rowsOf(one, 'owing'), await rowsOf(one, 'clear')], [10, 11]);
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'detach');
+    const { outcome } = await ground.until((status) => status.outcome !== 'running', 'the end');
+    assert.equal(outcome, 'completed');
+    // Dropped it stays, as it was asked for.
+    assert.deepEqual([await rowsOf(one, 'owing'), await rowsOf(one, 'clear')], [5, 11]);
+    const { decisions } = await ground.json<MigrationSummary>('status', ground.id);
+    assert.deepEqual(
+      decisions.map(({ what }) => what).filter((what) => what.includes('goes back')),
+      [`${ground.database}.owing goes back: /clickhouse/${ground.id}/owing: what was asked of the table is not done: "${one.replica}", its only replica, has 1 entries of its replication queue to do (drop)`],
+    );
+    assert.deepEqual(ground.statements(marks, /^DETACH TABLE .*(?:owing|clear)/u).map(({ text }) => text.includes('owing')).sort(), [false, true, true]);
+  });
+
   it('somebody who writes again and again: after a few tries the table stops and says who and by way of whom; when they stop, retry completes it', async () => {
     let written = 0;
     const unsaved: string[] = [];

@@ -1,0 +1,35 @@
+/** The name of a part, as far as it says which blocks of a partition are in it; of the oldest servers' form nothing is known. */
+const PART = /^([^_]+)_(\d+)_(\d+)_\d+(?:_\d+)?$/u;
+
+/** What stands before the kind of an entry: `format version: 4`, `create_time: …`, `source replica: …`, `block_id: …`, `log_entry_id: …`. */
+const HEAD = /^(?:format version|create_time|source replica|block_id|log_entry_id):/u;
+
+/**
+ * The kind of an entry of a replication log or queue that a lone replica still has to do, and without which its table is not what was asked
+ * for; undefined for one that may go with the path. That is one for a part that is there (its own INSERT, not ticked off yet), and a merge,
+ * which changes no rows and is chosen again. Whatever is not understood is still to be done.
+ *
+ * Source: `ReplicatedMergeTreeLogEntryData::writeText` in ClickHouse
+ *
+ * @param text the node's value
+ * @param parts the replica's parts, by ZooKeeper's record
+ */
+export function stillOwed(text: string, parts: Iterable<string>): string | undefined {
+  const lines = text.split('\n');
+  const [kind = '', name = ''] = lines.slice(lines.findIndex((line) => !HEAD.test(line)));
+  switch (kind) {
+    case 'get':
+    case 'attach':
+      return [...parts].some((part) => covers(part, name)) ? undefined : kind;
+    case 'merge':
+      return lines.includes('deduplicate: 0') ? undefined : kind;
+    default:
+      return /^\w+$/u.test(kind) ? kind : 'unknown';
+  }
+}
+
+function covers(part: string, other: string): boolean {
+  if (part === other) return true;
+  const [one, two] = [PART.exec(part), PART.exec(other)];
+  return one !== null && two !== null && one[1] === two[1] && Number(one[2]) <= Number(two[2]) && Number(one[3]) >= Number(two[3]);
+}
