@@ -2,7 +2,7 @@ import type { InventoryPage, InventoryReplica, ReplicaEntry, ReplicaRef, Replica
 import type { EnsembleSpec, HostSpec, MigrationSpec, RestartSpec, TlsSpec } from '../domain/spec';
 import type { OldMetadata, ReplicaStatus, StatusCounts } from '../domain/status';
 import type { PlanEstimate, PlannedHost } from '../domain/plan';
-import type { Finding } from '../domain/summary';
+import type { Finding, MigrationSummary } from '../domain/summary';
 
 /** How a worker reaches one host: no secret, only the name of the variable that holds it. */
 export interface HostTarget {
@@ -203,6 +203,8 @@ export interface MergesInput {
 export interface MirrorInput {
   readonly migration: string;
   readonly statusFile: string;
+  /** What the workflow says of itself now, for the file's header: its memo may be older. Absent in the histories of before it was told. */
+  readonly now?: Pick<MigrationSummary, 'id' | 'phase' | 'outcome' | 'waitingFor'>;
 }
 
 export interface MirrorOutcome {

@@ -26,7 +26,8 @@ export function oneLine(text: string): string {
 /** Why nothing goes on, or `undefined` when it does. */
 export function waitingWords({ summary, reasons }: MigrationDescription): string | undefined {
   const waiting = summary.waitingFor?.reason;
-  const words = [...(waiting === undefined ? [] : [waiting]), ...reasons];
+  // What an activity asks for may be the migration's own word already.
+  const words = waiting === undefined ? reasons : [waiting, ...reasons.filter((reason) => !waiting.includes(reason))];
   return words.length === 0 ? undefined : words.map(oneLine).join('; ');
 }
 

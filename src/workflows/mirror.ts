@@ -37,9 +37,10 @@ export class Mirror {
   async file(): Promise<void> {
     if (!this.state.frozen) return;
     const { spec } = this.state;
+    const { id, phase, outcome, waitingFor } = this.state.summary(new Date().toISOString());
     try {
       const { error } = await mirrorActivities.mirrorStatus.executeWithOptions({ summary: `status file ${spec.statusFile}`, taskQueue: spec.taskQueue }, [
-        { migration: spec.id, statusFile: spec.statusFile },
+        { migration: spec.id, statusFile: spec.statusFile, now: { id, phase, outcome, waitingFor } },
       ]);
       this.said(error);
     } catch (error) {
