@@ -25,7 +25,7 @@ import { checkPaths } from './path-checks';
 import { refuseTree } from './path-guard';
 import { checkDifferences } from './replica-differences';
 import { checkZeroCopy } from './zero-copy-checks';
-import { checkForceRestore, checkRecord, checkSameZooKeeper, serverUuid } from './zookeeper-checks';
+import { checkForceRestore, checkRecord, checkSameZooKeeper, otherZooKeeperFix, serverUuid } from './zookeeper-checks';
 import type { PreflightInput, PreflightOutcome } from './types';
 
 const TABLES_AT_A_TIME = 32;
@@ -358,7 +358,7 @@ async function missingMetadata(connections: Connections, spec: MigrationSpec, ta
       host.lost.add(listed);
       found.warn('METADATA_LOST', listed.replica, `its path ${table.path} is not in ZooKeeper${listed.readonly ? ', and it is readonly' : ', though its server works with others there'}`, 'its metadata is made anew');
     } else {
-      found.refuse('OTHER_ZOOKEEPER', listed.replica, `its path ${table.path} is not below ${table.ensemble.root || '/'} on ${table.ensemble.connect}, yet the server works with it`, 'write the servers\' own ensemble and <root> into zookeeper.connect and zookeeper.root');
+      found.refuse('OTHER_ZOOKEEPER', listed.replica, `its path ${table.path} is not below ${table.ensemble.root || '/'} on ${table.ensemble.connect}, yet the server works with it`, otherZooKeeperFix(listed.replica));
     }
   }
 }
@@ -418,7 +418,7 @@ async function checkClosure(
       continue;
     }
     closed = false;
-    found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with its replica "${listed.replica.replicaName}", which ZooKeeper does not have at ${table.ensemble.root}${table.path}`, "write the servers' own ensemble and <root> into zookeeper.connect and zookeeper.root");
+    found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with its replica "${listed.replica.replicaName}", which ZooKeeper does not have at ${table.ensemble.root}${table.path}`, otherZooKeeperFix(listed.replica));
   }
   return closed;
 }
