@@ -3,6 +3,7 @@ import { plannedStatements } from '../clickhouse/planned-statements';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import { areRemains, refuseShape } from '../domain/guards';
+import { type Hold, isAllowedToMiss, lostHosts } from '../domain/hold';
 import { type MovedReplica, tableOrderKey } from '../domain/inventory';
 import { estimate, type Plan, type PlannedHost, type PlannedTable, type PlannedZeroCopy } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
@@ -13,8 +14,7 @@ import { checkDetachedReplicas } from './detached-replicas';
 import { grantStatement, missingGrants, neededGrants, TO_LOOK, zeroCopyAmong } from './grants';
 import { checkHost } from './host-checks';
 import { settle } from './in-flight';
-import { heldByOthers } from './hold';
-import { knowsMigration } from './inventory';
+import { heldByOthers, readHold } from './hold';
 import { hostTarget, moves } from '../workflows/targets';
 import { checkTakeOver, detachedOfFile, TakenOver } from './take-over';
 import { listReplicas, type ListedReplica } from './inspect';
@@ -40,6 +40,9 @@ export interface InspectedHost {
   /** The server's id, where it has one. */
   readonly uuid: string | undefined;
   readonly replicas: readonly ListedReplica[];
+  /** What its own tables say of the migration. */
+  readonly hold: Hold;
+  /** Its inventory is sealed there, and not let go of. */
   readonly known: boolean;
   /** Replicas whose nodes are not in ZooKeeper any more, by another's hand: filled in while the tables are looked at. */
   readonly lost: Set<ListedReplica>;
@@ -86,6 +89,7 @@ export async function inspect(
   connections: Connections,
   spec: MigrationSpec,
   waitMs: number = Math.min(spec.preflight.waitMs, PLAN_WAITS_MS),
+  withoutHosts: readonly string[] = [],
 ): Promise<Plan> {
   const deadline = Date.now() + waitMs;
   const found = new Findings();
@@ -97,6 +101,7 @@ export async function inspect(
   const taken = zookeeperAnswers ? await checkTakeOver(connections, spec, hosts, found) : new TakenOver();
   if (known) {
     found.warn('ALREADY_BEGUN', { host: '' }, begunWords(spec, hosts), 'a start goes on with it, from what is proved; for a new migration take another id');
+    checkLostHosts(spec, hosts, withoutHosts, found);
   } else if (hosts.length === spec.hosts.length && taken.absent.size === 0 && hosts.every(({ replicas }) => !replicas.some(({ selected }) => selected))) {
     found.refuse('NO_TABLES', { host: '' }, 'no table is selected', 'widen tables.include, or look at tables.exclude, disk and zkPath');
   }
@@ -136,6 +141,22 @@ function begunWords(spec: MigrationSpec, hosts: readonly InspectedHost[]): strin
   return `${names.join(', ')} ${names.length === 1 ? 'knows' : 'know'} the migration "${spec.id}" already: its tables were checked when it began and are not checked again, and those that are detached now are not listed here`;
 }
 
+/** A host that the migration was begun with keeps what was detached on it: the run that goes on without it would leave that behind, unseen. */
+function checkLostHosts(spec: MigrationSpec, hosts: readonly InspectedHost[], withoutHosts: readonly string[], found: Findings): void {
+  const present = spec.hosts.map(({ name }) => ({ name, hold: hosts.find((host) => host.spec.name === name)?.hold }));
+  for (const lost of lostHosts(present)) {
+    const { name, replicas, knownBy } = lost;
+    if (withoutHosts.includes(name)) continue;
+    const words = `${knownBy} knows that the migration "${spec.id}" was begun with the host ${name}, which the spec lacks: its tables may be detached`;
+    if (isAllowedToMiss(lost, spec.allowMissingReplicas)) {
+      found.warn('HOST_MISSING', { host: name }, `${words}, and what only they have is lost with them`, 'allowed by --allow-missing-replica, which names all of its replicas');
+      continue;
+    }
+    const named = replicas.length === 0 ? '' : `, or pass ${replicas.map((replica) => `--allow-missing-replica ${replica}`).join(' ')}`;
+    found.refuse('HOST_MISSING', { host: name }, words, `add it to clickhouse.hosts; where it is gone for good, start with the spec that it was begun with and ch-zk-migrate abort ${spec.id} --without-host ${name}${named}`);
+  }
+}
+
 /** Host by host as the spec has them, then by table: two looks at the same world read the same. */
 function inOrder(spec: MigrationSpec, findings: readonly Finding[]): Finding[] {
   const place = ({ host }: Finding): number => spec.hosts.findIndex(({ name }) => name === host);
@@ -144,9 +165,9 @@ function inOrder(spec: MigrationSpec, findings: readonly Finding[]): Finding[] {
 }
 
 /** The preflight of a run: the same as the plan, in numbers. */
-export async function preflight(connections: Connections, { spec, page, goesOn }: PreflightInput): Promise<PreflightOutcome> {
+export async function preflight(connections: Connections, { spec, page, goesOn, withoutHosts }: PreflightInput): Promise<PreflightOutcome> {
   // A dry run is a plan: it asks for pages.
-  const plan = await (page === undefined ? inspect(connections, spec, spec.preflight.waitMs) : inspect(connections, spec));
+  const plan = await (page === undefined ? inspect(connections, spec, spec.preflight.waitMs, withoutHosts) : inspect(connections, spec));
   const silent = plan.refusals.find(({ code }) => code === 'HOST_UNREACHABLE');
   if (goesOn === true && !plan.known && silent !== undefined) throw new MigrationError('HOST_UNREACHABLE', silent.message);
   const tables = plan.hosts.flatMap((host) => host.tables);
@@ -201,10 +222,10 @@ async function inspectHost(
     }
     // Without these nothing can be said about anything else.
     if (!(await checkGrants(server, host, TO_LOOK, found))) return undefined;
-    const known = await knowsMigration(server, spec.id);
+    const hold = await readHold(server, spec.id);
     const replicas = await listReplicas(server, spec);
     await checkGrants(server, host, neededGrants(host, replicas, await zeroCopyAmong(server, replicas)), found);
-    return { spec: host, server, version, uuid: await serverUuid(server), known, replicas, lost: new Set() };
+    return { spec: host, server, version, uuid: await serverUuid(server), hold, known: hold.sealed, replicas, lost: new Set() };
   } catch (error) {
     refuseHost(error, host, found);
     return undefined;

@@ -47,6 +47,8 @@ export interface PreflightInput {
   readonly page?: { readonly offset: number; readonly limit: number };
   /** A closed run may have left tables detached: a host that does not answer is waited for, its refusal would say that nothing was begun. */
   readonly goesOn?: boolean;
+  /** Hosts that an abort leaves out: they are none of the spec's here. */
+  readonly withoutHosts?: readonly string[];
 }
 
 export interface PreflightOutcome {
