@@ -9,7 +9,7 @@ import { estimate, type Plan, type PlannedHost, type PlannedTable, type PlannedZ
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { knowsRestoreReplica } from '../domain/versions';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
-import { type Connections, ensembleOf, report } from './deps';
+import { type Connections, currentContext, ensembleOf, report } from './deps';
 import { checkDetachedReplicas } from './detached-replicas';
 import { grantStatement, missingGrants, neededGrants, TO_LOOK, zeroCopyAmong } from './grants';
 import { checkHost } from './host-checks';
@@ -166,8 +166,7 @@ function inOrder(spec: MigrationSpec, findings: readonly Finding[]): Finding[] {
 
 /** The preflight of a run: the same as the plan, in numbers. */
 export async function preflight(connections: Connections, { spec, page, goesOn, withoutHosts }: PreflightInput): Promise<PreflightOutcome> {
-  // A dry run is a plan: it asks for pages.
-  const plan = await (page === undefined ? inspect(connections, spec, spec.preflight.waitMs, withoutHosts) : inspect(connections, spec));
+  const plan = await (page === undefined ? inspect(connections, spec, spec.preflight.waitMs, withoutHosts) : inspectForPage(connections, spec, page));
   const silent = plan.refusals.find(({ code }) => code === 'HOST_UNREACHABLE');
   if (goesOn === true && !plan.known && silent !== undefined) throw new MigrationError('HOST_UNREACHABLE', silent.message);
   const tables = plan.hosts.flatMap((host) => host.tables);
@@ -188,18 +187,40 @@ export async function preflight(connections: Connections, { spec, page, goesOn, 
   };
 }
 
-/** So many tables of a plan, host after host, without their statements. */
-function pieceOf(plan: Plan, { offset, limit }: NonNullable<PreflightInput['page']>): NonNullable<PreflightOutcome['plan']> {
+type Page = NonNullable<PreflightInput['page']>;
+
+/** A dry run is a plan, in pages: the first one looks, and the others are of what it found, as long as that is still here. */
+async function inspectForPage(connections: Connections, spec: MigrationSpec, { offset, limit }: Page): Promise<Plan> {
+  const run = currentContext()?.info.workflowExecution?.runId;
+  const found = run === undefined || offset === 0 ? undefined : connections.plans.get(run);
+  const plan = found ?? withoutStatements(await inspect(connections, spec));
+  if (run !== undefined) {
+    if (isLastPage(plan, offset + limit)) connections.plans.drop(run);
+    else connections.plans.put(run, plan);
+  }
+  return plan;
+}
+
+/** They follow from the rest, and are the largest part of it. */
+function withoutStatements(plan: Plan): Plan {
+  return { ...plan, hosts: plan.hosts.map((host) => ({ ...host, tables: host.tables.map((table) => ({ ...table, statements: [] })) })) };
+}
+
+function isLastPage({ hosts }: Plan, end: number): boolean {
+  return end >= hosts.reduce((sum, { tables }) => sum + tables.length, 0);
+}
+
+/** So many tables of a plan, host after host. */
+function pieceOf(plan: Plan, { offset, limit }: Page): NonNullable<PreflightOutcome['plan']> {
   let from = offset;
   let room = limit;
   const hosts = plan.hosts.map((host) => {
     const tables = host.tables.slice(from, from + room);
     from = Math.max(0, from - host.tables.length);
     room -= tables.length;
-    return { ...host, tables: tables.map((table) => ({ ...table, statements: [] })) };
+    return { ...host, tables };
   });
-  const total = plan.hosts.reduce((sum, { tables }) => sum + tables.length, 0);
-  return { hosts, estimate: plan.estimate, ...(offset + limit < total ? { next: offset + limit } : {}) };
+  return { hosts, estimate: plan.estimate, ...(isLastPage(plan, offset + limit) ? {} : { next: offset + limit }) };
 }
 
 async function inspectHost(
