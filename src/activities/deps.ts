@@ -9,6 +9,7 @@ import type { ZooKeeperSession } from '../zookeeper/session';
 import { createZooKeeperPool, type ZooKeeperPool } from '../zookeeper/pool';
 import type { DetachInput, HostTarget, ZooKeeperTarget } from './types';
 import { Pulse } from './fence';
+import { PlanCache } from './plan-cache';
 import { Slots } from './slots';
 import { type AskControl, type Turn, Turns } from './turns';
 
@@ -19,6 +20,7 @@ const WORKERS_OWN = ['TEMPORAL_API_KEY', 'TEMPORAL_TLS_CLIENT_KEY_DATA', 'TEMPOR
 export class Connections {
   readonly slots = new Slots();
   readonly turns: Turns;
+  readonly plans = new PlanCache();
   private readonly hosts = new Map<string, { host: ClickHouseHost; notes: NoteWriter }>();
   private readonly pools = new Map<string, ZooKeeperPool>();
 
@@ -62,6 +64,7 @@ export class Connections {
   }
 
   async close(): Promise<void> {
+    this.plans.clear();
     await Promise.allSettled([
       ...[...this.hosts.values()].map(({ host }) => host.close()),
       ...[...this.pools.values()].map((pool) => pool.close()),

@@ -14,7 +14,7 @@ import {
 } from '../clickhouse/store';
 import { createTableFilter } from '../config/table-filter';
 import { MigrationError } from '../domain/failure';
-import type { Hold } from '../domain/hold';
+import { type Hold, isAllowedToMiss, lostHosts, type SealedHost } from '../domain/hold';
 import {
   type InventoryPage,
   type InventoryReplica,
@@ -37,14 +37,9 @@ function fingerprint(spec: MigrationSpec, host: HostSpec): string {
   return JSON.stringify([spec.clean, host.zookeeper, host.after, ...(spec.newPath === undefined ? [] : [spec.newPath])]);
 }
 
-/** Whether a host's own tables know the migration: its inventory is sealed there, and not let go of. */
-export async function knowsMigration(host: ClickHouseHost, migration: string): Promise<boolean> {
-  return (await readHold(host, migration)).sealed;
-}
-
-/** The same for a host of a spec. */
+/** Whether the own tables of a host of a spec know the migration: its inventory is sealed there, and not let go of. */
 export async function knownHere(connections: Connections, spec: MigrationSpec, host: HostSpec): Promise<boolean> {
-  return knowsMigration(connections.host(hostTarget(host, 'before')), spec.id);
+  return (await readHold(connections.host(hostTarget(host, 'before')), spec.id)).sealed;
 }
 
 /** A host at a freeze. */
@@ -63,7 +58,7 @@ interface FreezingHost {
  * migrations that come at once at most one goes on (invariant 11). A try that was given up and goes on all the same changes nothing of what
  * another one sealed: its rows have a take of their own, which is never read.
  */
-export async function freezeInventory(connections: Connections, { spec }: PreflightInput): Promise<FreezeOutcome> {
+export async function freezeInventory(connections: Connections, { spec, withoutHosts = [] }: PreflightInput): Promise<FreezeOutcome> {
   report({ doing: 'freezing the inventory', total: spec.hosts.length });
   const hosts = await Promise.all(spec.hosts.map((host) => freezingHost(connections, spec, host)));
   const known = hosts.filter(({ hold }) => hold.sealed);
@@ -71,6 +66,7 @@ export async function freezeInventory(connections: Connections, { spec }: Prefli
   // What a completed migration let go of may be another's by now: it is claimed again.
   const claimed = hosts.filter(({ hold }) => !hold.sealed || !hold.held);
   for (const host of known) checkFingerprint(spec, host);
+  refuseFewer(spec, withoutHosts, hosts);
   if (known.length > 0) for (const host of fresh) refuseAdded(spec, host);
   await Promise.all(known.map(({ server }) => createStore(server)));
   await Promise.all(fresh.map((host) => writeTake(spec, host)));
@@ -84,7 +80,8 @@ export async function freezeInventory(connections: Connections, { spec }: Prefli
     throw error;
   }
   stopIfCancelled();
-  for (const host of fresh) await seal(spec, host);
+  const begunWith = fresh.length === 0 ? [] : await Promise.all(hosts.map((host) => sealedHost(spec, host)));
+  for (const host of fresh) await seal(spec, host, begunWith);
   return { ...(await tally(connections, spec)), resumed: known.length > 0 };
 }
 
@@ -100,6 +97,27 @@ function checkFingerprint(spec: MigrationSpec, { spec: host, hold }: FreezingHos
     'HELD',
     `${host.name} knows a migration "${spec.id}" already, with another zookeeper, after or clean in its spec: give this one another id, or finish that one with its own spec`,
   );
+}
+
+/** A host that is missing would keep what the migration detached on it; the preflight says so first. */
+function refuseFewer(spec: MigrationSpec, withoutHosts: readonly string[], hosts: readonly FreezingHost[]): void {
+  const lost = lostHosts(hosts.map(({ spec: { name }, hold }) => ({ name, hold })));
+  const [first] = lost.filter((one) => !withoutHosts.includes(one.name) && !isAllowedToMiss(one, spec.allowMissingReplicas));
+  if (first === undefined) return;
+  throw new MigrationError('HELD', `${first.knownBy} knows the migration "${spec.id}" with the host ${first.name}, which the spec lacks now: add it to clickhouse.hosts`);
+}
+
+/** More names of replicas than this are not kept of a host: macros give one or a few. */
+const MAX_REPLICA_NAMES = 100;
+
+/** What is kept of a host for a run that may know nothing else. */
+async function sealedHost(spec: MigrationSpec, { spec: { name }, server, hold, take }: FreezingHost): Promise<SealedHost> {
+  const [row] = await server.select<{ names: string[] }>(
+    `SELECT groupUniqArray(${MAX_REPLICA_NAMES + 1})(replica_name) AS names FROM ${STORE_DATABASE}.inventory WHERE migration = {migration:String} AND take = {take:String}`,
+    { params: { migration: spec.id, take }, doing: 'reading the names of its replicas' },
+  );
+  const names = row?.names ?? [];
+  return { name: hold.host ?? name, replicas: names.length > MAX_REPLICA_NAMES ? [] : [...names].sort() };
 }
 
 /** Every host is claimed before the first is sealed: one without a claim came into the spec later, and no preflight looked at its tables. */
@@ -130,8 +148,8 @@ async function writeTake(spec: MigrationSpec, { spec: host, server, hold, take }
 }
 
 /** Makes this try's take the inventory, unless another try's is by now. */
-async function seal(spec: MigrationSpec, { spec: host, server, hold, take }: FreezingHost): Promise<void> {
-  await addEventUnlessTurned(server, spec.id, hold.turns, 'sealed', { fingerprint: fingerprint(spec, host), take });
+async function seal(spec: MigrationSpec, { spec: host, server, hold, take }: FreezingHost, hosts: readonly SealedHost[]): Promise<void> {
+  await addEventUnlessTurned(server, spec.id, hold.turns, 'sealed', { fingerprint: fingerprint(spec, host), take, host: host.name, hosts });
   const now = await readHold(server, spec.id);
   if (now.sealed && now.held) return;
   throw new MigrationError('STILL_RUNNING', `${host.name}: another try of this migration let go of its inventory meanwhile; it is frozen again`);

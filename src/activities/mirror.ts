@@ -1,7 +1,7 @@
 import { currentContext } from './deps';
 import type { MirrorInput, MirrorOutcome } from './types';
 import type { HistoryReader } from '../history/read';
-import { renderStatusFile, writeStatusFile } from '../report/status-file';
+import { renderStatusFile, statusFileHeader, writeStatusFile } from '../report/status-file';
 
 /**
  * Mirrors the history into the YAML status file: read from the history, written whole or not at all. A file that cannot be written (a
@@ -10,11 +10,7 @@ import { renderStatusFile, writeStatusFile } from '../report/status-file';
 export async function mirrorStatus(history: HistoryReader, input: MirrorInput): Promise<MirrorOutcome> {
   const id = currentContext()?.info.workflowExecution?.workflowId ?? input.migration;
   const view = await history.read(id);
-  const { summary } = view;
-  const text = renderStatusFile(
-    { migration: summary.id, phase: summary.phase, outcome: summary.outcome, at: new Date().toISOString() },
-    view.replicas,
-  );
+  const text = renderStatusFile(statusFileHeader(input.now ?? view.summary, new Date().toISOString()), view.replicas);
   try {
     await writeStatusFile(input.statusFile, text);
     return { written: true };

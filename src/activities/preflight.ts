@@ -3,19 +3,19 @@ import { plannedStatements } from '../clickhouse/planned-statements';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import { areRemains, refuseShape } from '../domain/guards';
+import { type Hold, isAllowedToMiss, lostHosts } from '../domain/hold';
 import { type InventoryReplica, type MovedReplica, replicaLabel, tableOrderKey } from '../domain/inventory';
 import { estimate, type Plan, type PlannedHost, type PlannedRemoteDisk, type PlannedTable, type PlannedZeroCopy } from '../domain/plan';
 import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { knowsRestoreReplica } from '../domain/versions';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
-import { type Connections, ensembleOf, report } from './deps';
+import { type Connections, currentContext, ensembleOf, report } from './deps';
 import { remembersInserts, warnOfRepeats } from './deduplication';
 import { checkDetachedReplicas } from './detached-replicas';
 import { grantStatement, missingGrants, neededGrants, TO_LOOK, zeroCopyAmong } from './grants';
 import { checkHost } from './host-checks';
 import { settle } from './in-flight';
-import { heldByOthers } from './hold';
-import { knowsMigration } from './inventory';
+import { heldByOthers, readHold } from './hold';
 import { hostTarget, moves } from '../workflows/targets';
 import { checkTakeOver, detachedOfFile, TakenOver } from './take-over';
 import { listReplicas, type ListedReplica } from './inspect';
@@ -27,7 +27,7 @@ import { refuseTree } from './path-guard';
 import { checkDifferences } from './replica-differences';
 import { onRemoteDisks } from './remote-disks';
 import { checkZeroCopy } from './zero-copy-checks';
-import { checkForceRestore, checkRecord, checkSameZooKeeper, serverUuid } from './zookeeper-checks';
+import { checkForceRestore, checkRecord, checkSameZooKeeper, otherZooKeeperFix, serverUuid } from './zookeeper-checks';
 import type { PreflightInput, PreflightOutcome } from './types';
 
 const TABLES_AT_A_TIME = 32;
@@ -42,6 +42,9 @@ export interface InspectedHost {
   /** The server's id, where it has one. */
   readonly uuid: string | undefined;
   readonly replicas: readonly ListedReplica[];
+  /** What its own tables say of the migration. */
+  readonly hold: Hold;
+  /** Its inventory is sealed there, and not let go of. */
   readonly known: boolean;
   /** Replicas whose nodes are not in ZooKeeper any more, by another's hand: filled in while the tables are looked at. */
   readonly lost: Set<ListedReplica>;
@@ -88,6 +91,7 @@ export async function inspect(
   connections: Connections,
   spec: MigrationSpec,
   waitMs: number = Math.min(spec.preflight.waitMs, PLAN_WAITS_MS),
+  withoutHosts: readonly string[] = [],
 ): Promise<Plan> {
   const deadline = Date.now() + waitMs;
   const found = new Findings();
@@ -99,6 +103,7 @@ export async function inspect(
   const taken = zookeeperAnswers ? await checkTakeOver(connections, spec, hosts, found) : new TakenOver();
   if (known) {
     found.warn('ALREADY_BEGUN', { host: '' }, begunWords(spec, hosts), 'a start goes on with it, from what is proved; for a new migration take another id');
+    checkLostHosts(spec, hosts, withoutHosts, found);
   } else if (hosts.length === spec.hosts.length && taken.absent.size === 0 && hosts.every(({ replicas }) => !replicas.some(({ selected }) => selected))) {
     found.refuse('NO_TABLES', { host: '' }, 'no table is selected', 'widen tables.include, or look at tables.exclude, disk and zkPath');
   }
@@ -139,6 +144,22 @@ function begunWords(spec: MigrationSpec, hosts: readonly InspectedHost[]): strin
   return `${names.join(', ')} ${names.length === 1 ? 'knows' : 'know'} the migration "${spec.id}" already: its tables were checked when it began and are not checked again, and those that are detached now are not listed here`;
 }
 
+/** A host that the migration was begun with keeps what was detached on it: the run that goes on without it would leave that behind, unseen. */
+function checkLostHosts(spec: MigrationSpec, hosts: readonly InspectedHost[], withoutHosts: readonly string[], found: Findings): void {
+  const present = spec.hosts.map(({ name }) => ({ name, hold: hosts.find((host) => host.spec.name === name)?.hold }));
+  for (const lost of lostHosts(present)) {
+    const { name, replicas, knownBy } = lost;
+    if (withoutHosts.includes(name)) continue;
+    const words = `${knownBy} knows that the migration "${spec.id}" was begun with the host ${name}, which the spec lacks: its tables may be detached`;
+    if (isAllowedToMiss(lost, spec.allowMissingReplicas)) {
+      found.warn('HOST_MISSING', { host: name }, `${words}, and what only they have is lost with them`, 'allowed by --allow-missing-replica, which names all of its replicas');
+      continue;
+    }
+    const named = replicas.length === 0 ? '' : `, or pass ${replicas.map((replica) => `--allow-missing-replica ${replica}`).join(' ')}`;
+    found.refuse('HOST_MISSING', { host: name }, words, `add it to clickhouse.hosts; where it is gone for good, start with the spec that it was begun with and ch-zk-migrate abort ${spec.id} --without-host ${name}${named}`);
+  }
+}
+
 /** Host by host as the spec has them, then by table: two looks at the same world read the same. */
 function inOrder(spec: MigrationSpec, findings: readonly Finding[]): Finding[] {
   const place = ({ host }: Finding): number => spec.hosts.findIndex(({ name }) => name === host);
@@ -147,9 +168,8 @@ function inOrder(spec: MigrationSpec, findings: readonly Finding[]): Finding[] {
 }
 
 /** The preflight of a run: the same as the plan, in numbers. */
-export async function preflight(connections: Connections, { spec, page, goesOn }: PreflightInput): Promise<PreflightOutcome> {
-  // A dry run is a plan: it asks for pages.
-  const plan = await (page === undefined ? inspect(connections, spec, spec.preflight.waitMs) : inspect(connections, spec));
+export async function preflight(connections: Connections, { spec, page, goesOn, withoutHosts }: PreflightInput): Promise<PreflightOutcome> {
+  const plan = await (page === undefined ? inspect(connections, spec, spec.preflight.waitMs, withoutHosts) : inspectForPage(connections, spec, page));
   const silent = plan.refusals.find(({ code }) => code === 'HOST_UNREACHABLE');
   if (goesOn === true && !plan.known && silent !== undefined) throw new MigrationError('HOST_UNREACHABLE', silent.message);
   const tables = plan.hosts.flatMap((host) => host.tables);
@@ -170,18 +190,40 @@ export async function preflight(connections: Connections, { spec, page, goesOn }
   };
 }
 
-/** So many tables of a plan, host after host, without their statements. */
-function pieceOf(plan: Plan, { offset, limit }: NonNullable<PreflightInput['page']>): NonNullable<PreflightOutcome['plan']> {
+type Page = NonNullable<PreflightInput['page']>;
+
+/** A dry run is a plan, in pages: the first one looks, and the others are of what it found, as long as that is still here. */
+async function inspectForPage(connections: Connections, spec: MigrationSpec, { offset, limit }: Page): Promise<Plan> {
+  const run = currentContext()?.info.workflowExecution?.runId;
+  const found = run === undefined || offset === 0 ? undefined : connections.plans.get(run);
+  const plan = found ?? withoutStatements(await inspect(connections, spec));
+  if (run !== undefined) {
+    if (isLastPage(plan, offset + limit)) connections.plans.drop(run);
+    else connections.plans.put(run, plan);
+  }
+  return plan;
+}
+
+/** They follow from the rest, and are the largest part of it. */
+function withoutStatements(plan: Plan): Plan {
+  return { ...plan, hosts: plan.hosts.map((host) => ({ ...host, tables: host.tables.map((table) => ({ ...table, statements: [] })) })) };
+}
+
+function isLastPage({ hosts }: Plan, end: number): boolean {
+  return end >= hosts.reduce((sum, { tables }) => sum + tables.length, 0);
+}
+
+/** So many tables of a plan, host after host. */
+function pieceOf(plan: Plan, { offset, limit }: Page): NonNullable<PreflightOutcome['plan']> {
   let from = offset;
   let room = limit;
   const hosts = plan.hosts.map((host) => {
     const tables = host.tables.slice(from, from + room);
     from = Math.max(0, from - host.tables.length);
     room -= tables.length;
-    return { ...host, tables: tables.map((table) => ({ ...table, statements: [] })) };
+    return { ...host, tables };
   });
-  const total = plan.hosts.reduce((sum, { tables }) => sum + tables.length, 0);
-  return { hosts, estimate: plan.estimate, ...(offset + limit < total ? { next: offset + limit } : {}) };
+  return { hosts, estimate: plan.estimate, ...(isLastPage(plan, offset + limit) ? {} : { next: offset + limit }) };
 }
 
 async function inspectHost(
@@ -204,10 +246,10 @@ async function inspectHost(
     }
     // Without these nothing can be said about anything else.
     if (!(await checkGrants(server, host, TO_LOOK, found))) return undefined;
-    const known = await knowsMigration(server, spec.id);
+    const hold = await readHold(server, spec.id);
     const replicas = await listReplicas(server, spec);
     await checkGrants(server, host, neededGrants(host, replicas, await zeroCopyAmong(server, replicas)), found);
-    return { spec: host, server, version, uuid: await serverUuid(server), known, replicas, lost: new Set() };
+    return { spec: host, server, version, uuid: await serverUuid(server), hold, known: hold.sealed, replicas, lost: new Set() };
   } catch (error) {
     refuseHost(error, host, found);
     return undefined;
@@ -365,7 +407,7 @@ async function missingMetadata(connections: Connections, spec: MigrationSpec, ta
       host.lost.add(listed);
       found.warn('METADATA_LOST', listed.replica, `its path ${table.path} is not in ZooKeeper${listed.readonly ? ', and it is readonly' : ', though its server works with others there'}`, 'its metadata is made anew');
     } else {
-      found.refuse('OTHER_ZOOKEEPER', listed.replica, `its path ${table.path} is not below ${table.ensemble.root || '/'} on ${table.ensemble.connect}, yet the server works with it`, 'write the servers\' own ensemble and <root> into zookeeper.connect and zookeeper.root');
+      found.refuse('OTHER_ZOOKEEPER', listed.replica, `its path ${table.path} is not below ${table.ensemble.root || '/'} on ${table.ensemble.connect}, yet the server works with it`, otherZooKeeperFix(listed.replica));
     }
   }
 }
@@ -425,7 +467,7 @@ async function checkClosure(
       continue;
     }
     closed = false;
-    found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with its replica "${listed.replica.replicaName}", which ZooKeeper does not have at ${table.ensemble.root}${table.path}`, "write the servers' own ensemble and <root> into zookeeper.connect and zookeeper.root");
+    found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with its replica "${listed.replica.replicaName}", which ZooKeeper does not have at ${table.ensemble.root}${table.path}`, otherZooKeeperFix(listed.replica));
   }
   return closed;
 }

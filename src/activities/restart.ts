@@ -4,6 +4,7 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
 import { addEvent, readEvents } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
+import { byHandWords, placeWords } from '../domain/restart-words';
 import type { EnsembleSpec, RestartSpec } from '../domain/spec';
 import { type Connections, fence, report, sleep } from './deps';
 import { stillHeldHost } from './hold';
@@ -29,7 +30,7 @@ export async function restartHost(connections: Connections, input: RestartInput)
   await ensureRoot(connections, after, input.zookeeper.digestEnv);
   if (sameEnsemble(before, after)) return answer(false, 'left alone: its metadata stays where it is, a restart gains nothing');
   const boot = await bootBeforeRestart(connections, host, input);
-  if (boot === 'moved') return answer(false, `is on ${describe(after)} already`);
+  if (boot === 'moved') return answer(false, `is on ${placeWords(after)} already`);
   if (input.forward === true && Number.isFinite(boot)) await refuseStranding(connections, input);
   fence();
   if (!Number.isFinite(boot) && restart.reconfigure !== undefined && input.forward === true) {
@@ -45,10 +46,10 @@ export async function restartHost(connections: Connections, input: RestartInput)
   if (root === undefined || !sameEnsemble(root, after)) {
     throw new MigrationError(
       'WRONG_ROOT',
-      `${input.host.name} was restarted and is on ${root === undefined ? 'neither root' : describe(root)}, not on ${describe(after)}: change its configuration, restart it, then retry`,
+      `${input.host.name} was restarted and is on ${root === undefined ? 'neither root' : placeWords(root)}, not on ${placeWords(after)}: change its configuration, restart it, then retry`,
     );
   }
-  return answer(true, `restarted, now on ${describe(after)}`);
+  return answer(true, `restarted, now on ${placeWords(after)}`);
 }
 
 /**
@@ -64,7 +65,7 @@ async function bootBeforeRestart(connections: Connections, host: ClickHouseHost,
   const asked = await restartAsked(host, input);
   // Younger than when it was asked for, and not where it should be: that restart is over, and another one is needed.
   if (asked !== undefined && boot <= asked + BOOT_TOLERANCE_S) return asked;
-  await addEvent(host, input.migration, 'restart', { boot, to: describe(input.after) });
+  await addEvent(host, input.migration, 'restart', { boot, to: placeWords(input.after) });
   return boot;
 }
 
@@ -98,10 +99,6 @@ function sameEnsemble(a: EnsembleSpec, b: EnsembleSpec): boolean {
   return a.connect === b.connect && a.root === b.root;
 }
 
-function describe(ensemble: EnsembleSpec): string {
-  return `${ensemble.connect}${ensemble.root === '' ? '/' : ensemble.root}`;
-}
-
 async function currentRoot(connections: Connections, host: ClickHouseHost, input: RestartInput): Promise<EnsembleSpec | undefined> {
   report({ doing: 'looking which root it is on' });
   await dropStaleProbes(host);
@@ -122,7 +119,7 @@ async function restartAsked(host: ClickHouseHost, { migration, after }: RestartI
   const ofThisRun = events.slice(events.findLastIndex(({ kind }) => kind === 'sealed') + 1);
   const last = ofThisRun.filter(({ kind }) => kind === 'restart').at(-1)?.data;
   // One that led the other way (an abort that returns the host) says nothing of this one.
-  if (last?.['to'] !== undefined && last['to'] !== describe(after)) return undefined;
+  if (last?.['to'] !== undefined && last['to'] !== placeWords(after)) return undefined;
   const boot = last?.['boot'];
   return typeof boot === 'number' ? boot : undefined;
 }
@@ -186,7 +183,7 @@ async function runCommand(connections: Connections, input: RestartInput, what: s
 async function waitUntilBack(host: ClickHouseHost, boot: number, restart: RestartSpec, after: EnsembleSpec): Promise<void> {
   const manual = restart.strategy.kind === 'manual';
   const words = manual
-    ? `restart ${host.name} by hand now, on ${describe(after)}; it is waited for`
+    ? byHandWords(host.name, after, true)
     : `waiting until ${host.name} is back`;
   const end = Date.now() + restart.timeoutMs;
   for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 1.5, 2_000)) {

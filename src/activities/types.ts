@@ -2,7 +2,7 @@ import type { InventoryPage, InventoryReplica, ReplicaEntry, ReplicaRef, Replica
 import type { EnsembleSpec, HostSpec, MigrationSpec, RestartSpec, TlsSpec } from '../domain/spec';
 import type { OldMetadata, ReplicaStatus, StatusCounts } from '../domain/status';
 import type { PlanEstimate, PlannedHost } from '../domain/plan';
-import type { Finding } from '../domain/summary';
+import type { Finding, MigrationSummary } from '../domain/summary';
 
 /** How a worker reaches one host: no secret, only the name of the variable that holds it. */
 export interface HostTarget {
@@ -49,6 +49,8 @@ export interface PreflightInput {
   readonly goesOn?: boolean;
   /** Of `attachTakenOver`: a refusal came after it, and what it stopped goes on again. */
   readonly letGo?: boolean;
+  /** Hosts that an abort leaves out: they are none of the spec's here. */
+  readonly withoutHosts?: readonly string[];
 }
 
 export interface PreflightOutcome {
@@ -205,6 +207,8 @@ export interface MergesInput {
 export interface MirrorInput {
   readonly migration: string;
   readonly statusFile: string;
+  /** What the workflow says of itself now, for the file's header: its memo may be older. Absent in the histories of before it was told. */
+  readonly now?: Pick<MigrationSummary, 'id' | 'phase' | 'outcome' | 'waitingFor'>;
 }
 
 export interface MirrorOutcome {

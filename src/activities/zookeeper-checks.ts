@@ -1,6 +1,7 @@
 import { clickHouseCode } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
+import type { InventoryReplica } from '../domain/inventory';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { sameRecord } from './clean';
 import { sleep } from './deps';
@@ -12,7 +13,12 @@ const BLIP_MS = 3_000;
 /** ClickHouse's UNKNOWN_FUNCTION: `serverUUID` came with 21.12. */
 const UNKNOWN_FUNCTION = 46;
 
-const FIX = "write the servers' own ensemble and <root> into zookeeper.connect and zookeeper.root";
+/** What to do about OTHER_ZOOKEEPER: the keys of the spec that name the ensemble of this replica's path. */
+export function otherZooKeeperFix({ zookeeperName }: Pick<InventoryReplica, 'zookeeperName'>): string {
+  const auxiliary = zookeeperName !== '' && zookeeperName !== 'default';
+  const [own, key] = auxiliary ? [`the servers' own auxiliary ensemble "${zookeeperName}"`, `zookeeper.auxiliary.${zookeeperName}`] : ["the servers' own ensemble", 'zookeeper'];
+  return `write ${own} and its <root> into ${key}.connect and ${key}.root`;
+}
 
 /** The server's id as it writes it into ZooKeeper; undefined where it has no such function. */
 export async function serverUuid(server: ClickHouseHost): Promise<string | undefined> {
@@ -37,9 +43,9 @@ export async function checkSameZooKeeper(zookeeper: ZooKeeperSession, table: Ins
       const owner = await ownerOf(zookeeper, node);
       const place = `${table.ensemble.root}${node} on ${table.ensemble.connect}`;
       if (owner === undefined) {
-        found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with it, yet it is not active where the spec says: there is no ${place}`, FIX);
+        found.refuse('OTHER_ZOOKEEPER', listed.replica, `${host.spec.name} works with it, yet it is not active where the spec says: there is no ${place}`, otherZooKeeperFix(listed.replica));
       } else if (owner !== '' && host.uuid !== undefined && owner !== host.uuid) {
-        found.refuse('OTHER_ZOOKEEPER', listed.replica, `${place} belongs to the server with the id ${owner}, and ${host.spec.name} is ${host.uuid}: another server is active there`, FIX);
+        found.refuse('OTHER_ZOOKEEPER', listed.replica, `${place} belongs to the server with the id ${owner}, and ${host.spec.name} is ${host.uuid}: another server is active there`, otherZooKeeperFix(listed.replica));
       }
     }),
   );

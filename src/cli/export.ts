@@ -17,10 +17,10 @@ export function exportCommand(): Command {
 
 async function exportStatus(session: Session, id: string, output: string | undefined): Promise<void> {
   const { createHistoryReader } = await import('../history/read.js');
-  const { renderStatusFile, statusEntry, writeStatusFile } = await import('../report/status-file.js');
+  const { renderStatusFile, statusEntry, statusFileHeader, writeStatusFile } = await import('../report/status-file.js');
   const { runId, summary, replicas, gone } = await createHistoryReader(session.client).read(id);
   if (gone !== undefined) printNote(`note: run ${gone} is past the namespace's retention; what only it told is missing`);
-  const text = renderStatusFile({ migration: id, phase: summary.phase, outcome: summary.outcome, at: summary.updated }, replicas);
+  const text = renderStatusFile({ ...statusFileHeader(summary, summary.updated), migration: id }, replicas);
   if (output !== undefined) await writeStatusFile(output, text);
   if (session.json) {
     const entries = output === undefined ? { replicas: replicas.map(statusEntry) } : { output, entries: replicas.length };

@@ -28,10 +28,11 @@ async function listText(migrations: readonly MigrationListing[]): Promise<string
   const { plainTable } = await import('../report/plain-table.js');
   const { oneLine } = await import('../report/words.js');
   const paint = colors(process.stdout);
-  const table = plainTable(['id', 'outcome', 'phase', 'restored', 'failed', 'started']);
-  for (const { id, outcome, phase, counts, replicas, failuresTotal, started } of migrations) {
+  const waits = migrations.some(({ waitingFor }) => waitingFor !== null);
+  const table = plainTable(['id', 'outcome', 'phase', 'restored', 'failed', 'started', ...(waits ? ['waits for'] : [])]);
+  for (const { id, outcome, waitingFor, phase, counts, replicas, failuresTotal, started } of migrations) {
     const color = { running: paint.cyan, waiting: paint.yellow, completed: paint.green, failed: paint.red, aborted: paint.yellow }[outcome];
-    table.push([oneLine(id), color(outcome), phase, `${String(counts.RESTORED)}/${String(replicas)}`, failuresTotal, started]);
+    table.push([oneLine(id), color(outcome), phase, `${String(counts.RESTORED)}/${String(replicas)}`, failuresTotal, started, ...(waits ? [oneLine(waitingFor?.reason ?? '')] : [])]);
   }
   return table.toString();
 }

@@ -2,7 +2,7 @@ import { isGrpcServiceError } from '@temporalio/client';
 
 import type { MigrationDescription, TemporalConnection } from '../client';
 import { ClientError, describeMigration, errorText, isRunning, webUiLink } from '../client';
-import { RateMeter, stageDone } from '../report/progress';
+import { RateMeter, stageDone } from '../domain/progress';
 import { statusDocument } from '../report/status-document';
 import { statusText } from '../report/status-text';
 import { colors, EXIT, type ExitCode, printJson, printNote, printResult } from './common';

@@ -1,7 +1,7 @@
 import type { MigrationDescription } from '../client';
+import { paceWords, phaseProgress, type PhaseProgress, type RateMeter } from '../domain/progress';
 import { countedHosts, type HostProgress } from '../domain/summary';
-import { phaseProgress, type PhaseProgress, type RateMeter, stageDone } from '../report/progress';
-import { between, etaWords, oneLine, stateWords, statusLine } from '../report/words';
+import { between, oneLine, stateWords, statusLine } from '../report/words';
 import { colors, printNote } from './common';
 
 /** Where a migration is shown while it is watched. */
@@ -61,7 +61,7 @@ export function liveLines(description: MigrationDescription, meter: RateMeter, n
   const state = stateWords(description);
   const color = summary.outcome === 'waiting' ? paint.yellow : summary.outcome === 'failed' ? paint.red : paint.cyan;
   return [
-    `${paint.bold(oneLine(description.id))}  ${summary.phase}  ${paint.dim(between(summary.started, undefined, now))}${rateWords(description, meter)}`,
+    `${paint.bold(oneLine(description.id))}  ${summary.phase}  ${paint.dim(between(summary.started, undefined, now))}${paceWords(summary, meter).map((words) => `  ${words}`).join('')}`,
     color(state),
     '',
     ...phaseProgress(summary).map((phase) => phaseLine(phase, paint)),
@@ -72,13 +72,6 @@ export function liveLines(description: MigrationDescription, meter: RateMeter, n
 }
 
 type Paint = ReturnType<typeof colors>;
-
-function rateWords({ summary }: MigrationDescription, meter: RateMeter): string {
-  const stage = stageDone(summary);
-  const rate = meter.rate();
-  if (summary.outcome !== 'running' || stage === undefined || rate === undefined) return '';
-  return `  ${rate.toFixed(1)} tables/s  ETA ${etaWords(meter, stage.total)}`;
-}
 
 function phaseLine({ phase, done, total, state }: PhaseProgress, paint: Paint): string {
   const drawn = bar(done, total, paint);

@@ -1,7 +1,7 @@
 import type { Client, WorkflowExecutionInfo, WorkflowExecutionStatusName } from '@temporalio/client';
 
 import type { StatusCounts } from '../domain/status';
-import type { Outcome, Stage } from '../domain/summary';
+import type { MigrationSummary, Outcome, Stage } from '../domain/summary';
 import { WORKFLOW_TYPE } from '../workflows/messages';
 import { summaryOf } from './summary-of';
 
@@ -13,6 +13,8 @@ export interface MigrationListing {
   readonly executed: boolean;
   readonly phase: Stage;
   readonly outcome: Outcome;
+  /** Null where it does not wait for somebody. */
+  readonly waitingFor: MigrationSummary['waitingFor'];
   readonly replicas: number;
   readonly counts: StatusCounts;
   readonly failuresTotal: number;
@@ -34,7 +36,7 @@ export async function listMigrations(client: Client, limit: number): Promise<Mig
 }
 
 function listing(execution: WorkflowExecutionInfo): MigrationListing {
-  const { executed, phase, outcome, replicas, counts, failuresTotal, started, updated } = summaryOf(execution, []);
+  const { executed, phase, outcome, waitingFor, replicas, counts, failuresTotal, started, updated } = summaryOf(execution, []);
   const { workflowId: id, runId, status } = execution;
-  return { id, runId, status: status.name, executed, phase, outcome, replicas, counts, failuresTotal, started, updated };
+  return { id, runId, status: status.name, executed, phase, outcome, waitingFor, replicas, counts, failuresTotal, started, updated };
 }

@@ -1,10 +1,11 @@
 /** The report: one HTML page that loads nothing, with every name escaped. Pure. */
+import { duration } from '../domain/progress';
 import type { Finding } from '../domain/summary';
 import { activityMs, type PhaseStatistics, type ReportData, type ReportTable, TIMED_PHASES } from './report-data';
 import { markup, SafeHtml } from './safe-html';
 import { STYLE } from './style';
 import { timeline } from './timeline';
-import { between, duration } from './words';
+import { between } from './words';
 
 export function renderReport(data: ReportData): string {
   const page = markup`<!doctype html>

@@ -10,6 +10,7 @@ import { parseDocument, LineCounter, isMap, isSeq, type Node } from 'yaml';
 
 import type { OldMetadata, ReplicaStatus } from '../domain/status';
 import { isReplicaStatus, STATUSES } from '../domain/status';
+import type { MigrationSummary } from '../domain/summary';
 import type { ReplicaRecord } from '../history/fold';
 import { makeFolder } from './make-folder';
 import { quoteYaml, yamlText } from './yaml-text';
@@ -19,6 +20,8 @@ export interface StatusFileHeader {
   readonly migration: string;
   readonly phase: string;
   readonly outcome?: string;
+  /** What it waits for, where it does. */
+  readonly waitingFor?: string;
   /** ISO 8601, UTC. */
   readonly at: string;
 }
@@ -156,14 +159,25 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-function headerComment({ migration, phase, outcome, at }: StatusFileHeader): string {
-  const name = quoteYaml(migration).slice(1, -1);
-  const state = outcome === undefined ? phase : `${phase}, ${outcome}`;
+/** The header of a migration as its history has it. */
+export function statusFileHeader({ id, phase, outcome, waitingFor }: Pick<MigrationSummary, 'id' | 'phase' | 'outcome' | 'waitingFor'>, at: string): StatusFileHeader {
+  return { migration: id, phase, outcome, at, ...(waitingFor === null ? {} : { waitingFor: waitingFor.reason }) };
+}
+
+function headerComment({ migration, phase, outcome, waitingFor, at }: StatusFileHeader): string {
+  const name = oneLineComment(migration);
+  const why = waitingFor === undefined ? '' : ` (${oneLineComment(waitingFor)})`;
+  const state = outcome === undefined ? phase : `${phase}, ${outcome}${why}`;
   return [
     `# Migration ${name}, phase ${state}, ${at}.`,
     '# Written by ch-zk-migrate from the history of the migration; a mirror: changing it changes nothing.',
     '',
   ].join('\n');
+}
+
+/** A line break in it would end the comment. */
+function oneLineComment(text: string): string {
+  return quoteYaml(text).slice(1, -1);
 }
 
 const OPTIONAL_TEXT = ['host', 'replica', 'updated', 'error'] as const;

@@ -3,7 +3,7 @@ import type { MigrationDescription } from '../client/describe';
 import { countedHosts } from '../domain/summary';
 import type { ReplicaRecord } from '../history/fold';
 import { plainTable } from './plain-table';
-import { phaseProgress } from './progress';
+import { phaseProgress } from '../domain/progress';
 import { between, counted, oneLine, stateWords } from './words';
 
 /** The colours that are used; picocolors has them. */

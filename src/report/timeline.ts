@@ -1,7 +1,7 @@
 /** The report's timeline as inline SVG: a lane for the phases, one a host, marks for messages and failures. Pure. */
+import { duration } from '../domain/progress';
 import type { ReportData } from './report-data';
 import { markup, type SafeHtml } from './safe-html';
-import { duration } from './words';
 
 const WIDTH = 1100;
 const LABEL = 130;

@@ -1,12 +1,5 @@
-import prettyMs from 'pretty-ms';
-
 import type { MigrationDescription } from '../client/describe';
-import { stageDone, type RateMeter } from './progress';
-
-/** `1h 2m`, `3.4s`. */
-export function duration(ms: number): string {
-  return prettyMs(Math.max(0, ms), ms < 10_000 ? {} : { secondsDecimalDigits: 0, unitCount: 2 });
-}
+import { duration, paceWords, stageDone, type RateMeter } from '../domain/progress';
 
 /** From one ISO time to another; to now where the second is absent. */
 export function between(started: string, ended: string | undefined, now: number): string {
@@ -26,7 +19,8 @@ export function oneLine(text: string): string {
 /** Why nothing goes on, or `undefined` when it does. */
 export function waitingWords({ summary, reasons }: MigrationDescription): string | undefined {
   const waiting = summary.waitingFor?.reason;
-  const words = [...(waiting === undefined ? [] : [waiting]), ...reasons];
+  // What an activity asks for may be the migration's own word already.
+  const words = waiting === undefined ? reasons : [waiting, ...reasons.filter((reason) => !waiting.includes(reason))];
   return words.length === 0 ? undefined : words.map(oneLine).join('; ');
 }
 
@@ -35,8 +29,7 @@ export function statusLine(description: MigrationDescription, meter: RateMeter):
   const { summary } = description;
   const stage = stageDone(summary);
   const parts = [`${description.id}: ${summary.phase}${stage === undefined ? '' : ` ${progressWords(stage)}`}`];
-  const rate = summary.outcome === 'running' ? meter.rate() : undefined;
-  if (rate !== undefined && stage !== undefined) parts.push(`${rate.toFixed(1)} tables/s`, `ETA ${etaWords(meter, stage.total)}`);
+  parts.push(...paceWords(summary, meter));
   if (summary.failuresTotal > 0) parts.push(`${String(summary.failuresTotal)} failed`);
   parts.push(stateWords(description));
   return parts.join(', ');
@@ -48,11 +41,6 @@ export function stateWords(description: MigrationDescription): string {
   const state = outcome === 'running' && aborting ? 'aborting' : outcome === 'waiting' && paused ? 'paused' : outcome;
   const why = waitingWords(description) ?? (description.closedBecause === undefined ? undefined : oneLine(description.closedBecause));
   return why === undefined ? state : `${state}: ${why}`;
-}
-
-export function etaWords(meter: RateMeter, total: number): string {
-  const left = meter.remainingMs(total);
-  return left === undefined ? 'unknown' : duration(Math.round(left / 1000) * 1000);
 }
 
 function progressWords({ done, total }: { readonly done: number; readonly total: number }): string {

@@ -1,18 +1,22 @@
 import { escapeMarkdown } from '../domain/markdown';
+import { paceWords, type RateMeter } from '../domain/progress';
 import { countedHosts, type MigrationSummary } from '../domain/summary';
 
 /**
  * Text for the Web UI, as markdown; names are escaped, since raw HTML would pass through. The frame it is shown in is small: only what is
  * not zero. The summary of the start is not carried over when a migration continues as new, so its size and begin stand here too.
  */
-export function detailsText(summary: MigrationSummary): string {
+export function detailsText(summary: MigrationSummary, meter: RateMeter): string {
   const total = Math.max(1, summary.replicas);
   const hosts = countedHosts(summary);
+  const pace = paceWords(summary, meter);
   const lines = [
     `**${escapeMarkdown(summary.id)}**: ${summary.phase}, ${summary.outcome}${summary.waitingFor === null ? '' : ` — ${escapeMarkdown(summary.waitingFor.reason)}`}`,
     '',
     `${summary.tables} tables, ${summary.replicas} replicas, since ${summary.started}`,
     '',
+    // The text stands until the next change: what it says of the pace was so then.
+    ...(pace.length === 0 ? [] : [`**${pace.join(', ')}**, as of ${summary.updated}`, '']),
     '| status | replicas |',
     '|---|---|',
     ...Object.entries(summary.counts)

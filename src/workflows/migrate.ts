@@ -183,13 +183,15 @@ class Migration {
   private async begin(): Promise<void> {
     this.state.enter('preflight', now());
     const { known } = await this.orFail(() => this.without(() => this.preflight()));
-    if (!known && this.state.refusals.length > 0) await this.refuse();
+    // Of a migration that has begun nothing stands against going on, but that a host is missing.
+    if (known) this.state.refusals = this.state.refusals.filter(({ code }) => code === 'HOST_MISSING');
+    if (this.state.refusals.length > 0) await this.refuse();
     if (this.state.spec.takeOver !== undefined) await this.attachTakenOver(known);
     const frozen = await this.orFail(() =>
       this.without(() =>
         this.inspect.freezeInventory.executeWithOptions(
           { summary: 'freeze the inventory on the hosts', taskQueue: this.state.spec.taskQueue },
-          [{ spec: this.state.reachable }],
+          [{ spec: this.state.reachable, ...this.leftOutHosts() }],
         ),
       ),
     );
@@ -197,6 +199,10 @@ class Migration {
     Object.assign(this.state, { replicas: frozen.replicas, tables: frozen.tables, perHost: { ...frozen.perHost }, counts: frozen.counts });
     if (frozen.resumed) this.state.decide("went on from what the hosts' own tables say", undefined, now());
     if (this.state.spec.takeOver !== undefined) await this.judgeTakenOver();
+  }
+
+  private leftOutHosts(): { readonly withoutHosts?: readonly string[] } {
+    return this.state.withoutHosts.length === 0 ? {} : { withoutHosts: this.state.withoutHosts };
   }
 
   /** What a host that an abort leaves out was needed for is begun again without it. */
@@ -257,7 +263,7 @@ class Migration {
   private async preflight(page?: { offset: number; limit: number }): Promise<PreflightOutcome> {
     const { reachable: spec } = this.state;
     const outcome = await this.inspect.preflight.executeWithOptions({ summary: `preflight of ${spec.hosts.length} hosts`, taskQueue: spec.taskQueue }, [
-      { spec, ...(page === undefined ? {} : { page }), ...(this.input.resume === undefined ? {} : { goesOn: true }) },
+      { spec, ...(page === undefined ? {} : { page }), ...(this.input.resume === undefined ? {} : { goesOn: true }), ...this.leftOutHosts() },
     ]);
     Object.assign(this.state, { replicas: outcome.replicas, tables: outcome.tables, perHost: { ...outcome.perHost } });
     this.state.refusals = [...outcome.refusals];

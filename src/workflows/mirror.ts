@@ -1,5 +1,6 @@
 import { condition, patched, setCurrentDetails, upsertMemo } from '@temporalio/workflow';
 
+import { RateMeter, stageDone } from '../domain/progress';
 import { SUMMARY_MEMO_KEY } from '../domain/summary';
 import { mirrorActivities } from './activities';
 import { detailsText } from './details';
@@ -13,6 +14,8 @@ const MEMO_APART = 'the memo does not wait for the status file';
 export class Mirror {
   private stopped = false;
   private running: Promise<void> | undefined;
+  /** By the workflow's own time, so that a replay finds the same. */
+  private readonly meter = new RateMeter();
 
   constructor(private readonly state: MigrationState) {}
 
@@ -28,18 +31,22 @@ export class Mirror {
 
   /** Writes the memo and the Web UI's details now. */
   memo(): void {
-    const summary = this.state.summary(new Date().toISOString());
+    const at = Date.now();
+    const summary = this.state.summary(new Date(at).toISOString());
+    const stage = stageDone(summary);
+    if (stage !== undefined) this.meter.add(JSON.stringify([summary.phase, summary.aborting]), at, stage.done);
     upsertMemo({ [SUMMARY_MEMO_KEY]: summary });
-    setCurrentDetails(detailsText(summary));
+    setCurrentDetails(detailsText(summary, this.meter));
   }
 
   /** Writes the status file now. */
   async file(): Promise<void> {
     if (!this.state.frozen) return;
     const { spec } = this.state;
+    const { id, phase, outcome, waitingFor } = this.state.summary(new Date().toISOString());
     try {
       const { error } = await mirrorActivities.mirrorStatus.executeWithOptions({ summary: `status file ${spec.statusFile}`, taskQueue: spec.taskQueue }, [
-        { migration: spec.id, statusFile: spec.statusFile },
+        { migration: spec.id, statusFile: spec.statusFile, now: { id, phase, outcome, waitingFor } },
       ]);
       this.said(error);
     } catch (error) {

@@ -1,7 +1,8 @@
-import { patched } from '@temporalio/workflow';
+import { condition, patched } from '@temporalio/workflow';
 
 import type { RestartInput } from '../activities/types';
 import { type InventoryReplica, type ReplicaEntry, type ReplicatedTable, settled } from '../domain/inventory';
+import { byHandWords } from '../domain/restart-words';
 import type { HostSpec } from '../domain/spec';
 import { tableActivities } from './activities';
 import { aborting, beginning } from './beginning';
@@ -149,10 +150,12 @@ export class Phases {
 
   private async runRestart(host: HostSpec, name: string, input: RestartInput): Promise<boolean> {
     try {
-      await this.activities.restartHost.executeWithOptions(
+      const restarted = this.activities.restartHost.executeWithOptions(
         { summary: name, activityId: name, taskQueue: host.taskQueue, heartbeatTimeout: '30s' },
         [input],
       );
+      if (input.restart.strategy.kind === 'manual' && patched(BY_HAND)) await this.sayByHand(input, restarted);
+      await restarted;
       return true;
     } catch (error) {
       const { code, message } = failureOf(error);
@@ -160,6 +163,21 @@ export class Phases {
       this.state.fail({ host: host.name, database: '', table: '' }, code, message);
       return false;
     }
+  }
+
+  /** While somebody is waited for, the migration says so; a host that is where it should be already asks nobody. */
+  private async sayByHand({ host, after, restart }: RestartInput, restarted: Promise<unknown>): Promise<void> {
+    let over = false;
+    const settled = restarted.then(
+      () => (over = true),
+      () => (over = true),
+    );
+    if (await condition(() => over, ASKED_AFTER)) return;
+    this.state.byHand.set(host.name, byHandWords(host.name, after, restart.reconfigure === undefined));
+    this.state.touch();
+    await settled;
+    this.state.byHand.delete(host.name);
+    this.state.touch();
   }
 
   /** Abort where the old metadata was kept: the hosts that go back to it. */
@@ -322,6 +340,11 @@ export class Phases {
     );
   }
 }
+
+/** Migrations that came to a restart by hand before they said so go on without. */
+const BY_HAND = 'a restart by hand is waited for, and said';
+/** Until then the activity has seen whether there is anything to wait for. */
+const ASKED_AFTER = '2s';
 
 /** Migrations that began before it was noted that merges go on again leave alone what is proved. */
 const MERGES_TOO = 'merges that stayed stopped are started by a retry';

@@ -25,6 +25,8 @@ export class MigrationState {
   stage: Stage = 'preflight';
   outcome: Outcome = 'running';
   waiting: Waiting | null = null;
+  /** What is to be restarted by hand, in words, by its host. */
+  readonly byHand = new Map<string, string>();
   frozen = false;
   replicas = 0;
   tables = 0;
@@ -149,13 +151,13 @@ export class MigrationState {
       failed: this.progress[name]?.failed ?? 0,
       total: this.perHost[name] ?? 0,
     }));
-    const paused = this.paused && this.outcome === 'running';
+    const waiting = this.waitingFor();
     return {
       id: this.spec.id,
       executed: this.input.execute,
       phase: this.stage,
-      outcome: this.waiting !== null && this.outcome === 'running' ? 'waiting' : paused ? 'waiting' : this.outcome,
-      waitingFor: this.waiting ?? (paused ? { reason: this.pausedWords(), gate: null } : null),
+      outcome: waiting !== null && this.outcome === 'running' ? 'waiting' : this.outcome,
+      waitingFor: waiting,
       frozen: this.frozen,
       replicas: this.replicas,
       tables: this.tables,
@@ -180,7 +182,13 @@ export class MigrationState {
     };
   }
 
-  pausedWords(): string {
+  private waitingFor(): Waiting | null {
+    if (this.waiting !== null || this.outcome !== 'running') return this.waiting;
+    if (this.paused) return { reason: this.pausedWords(), gate: null };
+    return this.byHand.size === 0 ? null : { reason: [...this.byHand.values()].join('; '), gate: null };
+  }
+
+  private pausedWords(): string {
     const why = this.pauseReason === undefined ? '' : `: ${this.pauseReason}`;
     return this.inFlight > 0 ? `pausing, ${this.inFlight} still run${why}` : `paused${why}`;
   }

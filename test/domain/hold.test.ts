@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 
-import { type HostEvent, holdOf } from '../../src/domain/hold';
+import { type HostEvent, holdOf, isAllowedToMiss, lostHosts } from '../../src/domain/hold';
 
 const claimed = (take: string): HostEvent => ({ kind: 'claimed', data: { take } });
 const sealed = (take: string): HostEvent => ({ kind: 'sealed', data: { take, fingerprint: 'f' } });
@@ -9,7 +9,7 @@ const restart: HostEvent = { kind: 'restart', data: { boot: 1 } };
 
 describe('what a host knows of a migration', () => {
   it('nothing without an event', () => {
-    assert.deepEqual(holdOf([]), { sealed: false, take: '', fingerprint: undefined, held: false, released: undefined, takes: [], turns: 0 });
+    assert.deepEqual(holdOf([]), { sealed: false, take: '', fingerprint: undefined, host: undefined, hosts: [], held: false, released: undefined, takes: [], turns: 0 });
   });
 
   it('claimed, and not sealed: every take counts for others, none is read', () => {
@@ -36,6 +36,35 @@ describe('what a host knows of a migration', () => {
 
   it('an inventory of before there were takes has the empty one', () => {
     const events: HostEvent[] = [{ kind: 'claimed', data: { replicas: 2 } }, { kind: 'sealed', data: { fingerprint: 'f' } }];
-    assert.deepEqual(holdOf(events), { sealed: true, take: '', fingerprint: 'f', held: true, released: undefined, takes: [''], turns: 1 });
+    assert.deepEqual(holdOf(events), { sealed: true, take: '', fingerprint: 'f', host: undefined, hosts: [], held: true, released: undefined, takes: [''], turns: 1 });
+  });
+});
+
+describe('hosts that a migration was begun with', () => {
+  const hosts = [{ name: 'ch-1', replicas: ['r1'] }, { name: 'ch-2', replicas: ['r2', 'r2b'] }];
+  const sealedAs = (host: string) => holdOf([claimed('a'), { kind: 'sealed', data: { take: 'a', fingerprint: 'f', host, hosts } }]);
+  const names = (present: Parameters<typeof lostHosts>[0]): string[] => lostHosts(present).map(({ name, knownBy }) => `${name} by ${knownBy}`);
+
+  it('one that is not there is lost, whoever of the others knows of it', () => {
+    assert.deepEqual(names([{ name: 'ch-1', hold: sealedAs('ch-1') }]), ['ch-2 by ch-1']);
+    assert.deepEqual(names([{ name: 'ch-1', hold: sealedAs('ch-1') }, { name: 'ch-2', hold: sealedAs('ch-2') }]), []);
+  });
+
+  it('one that does not answer is there, and so is one that has another name now', () => {
+    assert.deepEqual(names([{ name: 'ch-1', hold: sealedAs('ch-1') }, { name: 'ch-2', hold: undefined }]), []);
+    assert.deepEqual(names([{ name: 'ch-1', hold: sealedAs('ch-1') }, { name: 'renamed', hold: sealedAs('ch-2') }]), []);
+    // Another server under its name is not the one that is missed.
+    assert.deepEqual(names([{ name: 'ch-2', hold: sealedAs('ch-1') }]), ['ch-2 by ch-2']);
+  });
+
+  it('none is lost where an older version noted none, or an abort let go of it', () => {
+    assert.deepEqual(names([{ name: 'ch-1', hold: holdOf([claimed('a'), sealed('a')]) }]), []);
+    const aborted = holdOf([claimed('a'), { kind: 'sealed', data: { take: 'a', host: 'ch-1', hosts } }, released('aborted')]);
+    assert.deepEqual(names([{ name: 'ch-1', hold: aborted }]), []);
+  });
+
+  it('one may be missed where all of its replicas are named, and never where none is known', () => {
+    const may = (replicas: string[], allowed: string[]): boolean => isAllowedToMiss({ name: 'x', replicas }, allowed);
+    assert.deepEqual([may(['r2', 'r2b'], ['r2']), may(['r2', 'r2b'], ['r2b', 'r2', 'r9']), may([], ['r2'])], [false, true, false]);
   });
 });

@@ -1,5 +1,11 @@
 import assert from 'node:assert/strict';
 
+import { MockActivityEnvironment } from '@temporalio/testing';
+
+import { Connections } from '../../src/activities/deps';
+import { inspect, preflight } from '../../src/activities/preflight';
+import type { PreflightInput, PreflightOutcome } from '../../src/activities/types';
+import { loadSpec } from '../../src/config/load-spec';
 import { Ground, pause, someTables, sql } from '../support/stack';
 import { wholeTree } from '../support/zookeeper';
 
@@ -92,6 +98,36 @@ describe('a dry run', function () {
     const status = await ground.cli('status', ground.id, '--json');
     assert.equal(status.code, 1);
     assert.match(status.stdout, /"NOT_FOUND"/u);
+  });
+
+  it('in pages looks at the hosts once; what it found is let go of with its last page', async () => {
+    const connections = new Connections(process.env);
+    try {
+      const { spec } = await loadSpec(ground.spec(), {});
+      const page = async (environment: MockActivityEnvironment, offset: number, limit: number): Promise<{ outcome: PreflightOutcome; asked: number }> => {
+        const marks = ground.marks();
+        const outcome = await environment.run<[Connections, PreflightInput], PreflightOutcome, typeof preflight>(preflight, connections, { spec, page: { offset, limit } });
+        return { outcome, asked: ground.statements(marks, /./u).length };
+      };
+      const run = new MockActivityEnvironment({ workflowExecution: { workflowId: `${ground.id}.plan`, runId: 'one' } });
+      const tables: string[] = [];
+      const asked: number[] = [];
+      for (let offset: number | undefined = 0; offset !== undefined; ) {
+        const piece = await page(run, offset, 6);
+        tables.push(...(piece.outcome.plan?.hosts ?? []).flatMap((host) => host.tables.map(({ db, table }) => `${host.name} ${db}.${table}`)));
+        asked.push(piece.asked);
+        offset = piece.outcome.plan?.next;
+      }
+      const whole = await inspect(connections, spec);
+      assert.deepEqual(tables, whole.hosts.flatMap((host) => host.tables.map(({ db, table }) => `${host.name} ${db}.${table}`)));
+      assert.ok((asked[0] ?? 0) > 10, asked.join());
+      assert.deepEqual(asked.slice(1), [0, 0]);
+      // Another worker, or the same page after the end: looked at anew.
+      assert.ok((await page(run, 6, 6)).asked > 10);
+      assert.ok((await page(new MockActivityEnvironment({ workflowExecution: { workflowId: `${ground.id}.plan`, runId: 'two' } }), 6, 6)).asked > 10);
+    } finally {
+      await connections.close();
+    }
   });
 
   it('that is refused changes nothing either, and neither does a start that is', async () => {

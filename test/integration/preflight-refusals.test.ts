@@ -120,7 +120,7 @@ describe('preflight refuses what the engine shows', function () {
     };
     const dead = await planned(ground, there);
     assert.deepEqual(words(dead.refusals), ['OTHER_ZOOKEEPER copied']);
-    assert.ok(dead.refusals.every(({ message }) => message.includes('is_active')));
+    assert.ok(dead.refusals.every(({ message, fix }) => message.includes('is_active') && fix.endsWith('zookeeper.connect and zookeeper.root')), JSON.stringify(dead.refusals));
     // Another cluster's, alive.
     await withZooKeeper(ground.up, async (session) => {
       for (const { replica } of ground.hosts) {

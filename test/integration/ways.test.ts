@@ -16,7 +16,7 @@ import { ZooKeeperServer } from '../zookeeper/zookeeper-server';
 
 interface Planned {
   readonly hosts: { readonly name: string; readonly from: string; readonly to: string; readonly tables: { table: string; zk_path: string; replica: string; zk_path_after?: string; statements: string[] }[] }[];
-  readonly refusals: { readonly code: string; readonly host: string; readonly table?: string; readonly message: string }[];
+  readonly refusals: { readonly code: string; readonly host: string; readonly table?: string; readonly message: string; readonly fix: string }[];
   readonly warnings: { readonly code: string; readonly host: string; readonly table?: string }[];
 }
 
@@ -374,6 +374,10 @@ describe('in an auxiliary ensemble that is another server', function () {
       });
     const mistaken = await ground.json<Planned>('plan', spec(ground.up.zookeeper.connect));
     assert.deepEqual(words(mistaken.refusals), ['OTHER_ZOOKEEPER aux']);
+    for (const { fix } of mistaken.refusals) {
+      assert.ok(fix.includes(`zookeeper.auxiliary.${zk2}.connect`) && fix.includes(`zookeeper.auxiliary.${zk2}.root`), fix);
+      assert.doesNotMatch(fix, /zookeeper\.(?:connect|root)/u);
+    }
     const file = spec(other.connect);
     assert.deepEqual((await ground.json<Planned>('plan', file)).refusals, []);
     const done = await ground.cli('start', file, '--execute', '--watch', '--with-worker', '--json');

@@ -96,6 +96,12 @@ const HOSTILE = [
 describe('status file', function () {
   this.timeout(60_000);
 
+  it('says in its first line what it waits for, on one line whatever that is', () => {
+    const [first, second] = renderStatusFile({ ...HEADER, outcome: 'waiting', waitingFor: 'restart ch-1\n- db: x' }, []).split('\n');
+    assert.equal(first, '# Migration m, phase detach, waiting (restart ch-1\\n- db: x), 2026-01-01T00:00:00.000Z.');
+    assert.match(second ?? '', /^# Written by/u);
+  });
+
   it('has the keys in the order of the documentation, an entry a replica, and a comment with migration, phase and time', () => {
     const text = renderStatusFile(HEADER, [record({ error: 'HELD: by another' })]);
     assert.match(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 
 import { NO_COUNTS } from '../../src/domain/status';
-import { phaseProgress, RateMeter, stageDone } from '../../src/report/progress';
+import { phaseProgress, RateMeter, stageDone } from '../../src/domain/progress';
 import { statusDocument } from '../../src/report/status-document';
 import { nextCommand, statusText } from '../../src/report/status-text';
 import { stateWords, statusLine } from '../../src/report/words';

@@ -215,6 +215,17 @@ export class Ground {
     }
   }
 
+  /** What Temporal's Web UI shows as the workflow's details. */
+  async details(): Promise<string> {
+    const connected = await connectTemporal({ address: this.up.temporal.address, namespace: this.up.temporal.namespace });
+    try {
+      const metadata: { currentDetails?: string } = await connected.client.workflow.getHandle(this.id).query('__temporal_workflow_metadata');
+      return metadata.currentDetails ?? '';
+    } finally {
+      await connected.close();
+    }
+  }
+
   async end(): Promise<void> {
     for (const child of this.processes) child.kill('SIGKILL');
     await Promise.allSettled(this.processes);

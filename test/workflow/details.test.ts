@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 
 import { escapeMarkdown } from '../../src/domain/markdown';
+import { RateMeter } from '../../src/domain/progress';
 import { detailsText } from '../../src/workflows/details';
 import { named } from '../../src/workflows/runner';
 import { summary } from '../report/summaries';
@@ -28,10 +29,24 @@ describe('text for the Web UI', () => {
         hosts: [{ host: name, done: 1, failed: 1, total: 2 }],
         waitingFor: { reason: name, gate: null },
         statusFileError: name,
-      });
+      }, new RateMeter());
     const shape = (text: string): string[] => text.split('\n').map((line) => line.replaceAll('\\|', '').replace(/[^|]/gu, ''));
     assert.deepEqual(shape(page(evil)), shape(page('plain')));
     assert.doesNotMatch(page(evil), /<|>/u);
+  });
+});
+
+describe('the pace in the text for the Web UI', () => {
+  const at = (outcome: 'running' | 'waiting', meter: RateMeter): string =>
+    detailsText(summary({ outcome, hosts: [{ host: 'ch-1', done: 60, failed: 0, total: 100 }], updated: '2026-01-01T00:00:30.000Z' }), meter);
+
+  it('is the rate of the last half minute, the time that is left at it, and when that was so', () => {
+    const meter = new RateMeter();
+    meter.add('detach', 0, 0);
+    meter.add('detach', 30_000, 60);
+    assert.match(at('running', meter), /^\*\*2\.0 tables\/s, ETA 20s\*\*, as of 2026-01-01T00:00:30\.000Z$/mu);
+    assert.doesNotMatch(at('waiting', meter), /tables\/s/u);
+    assert.doesNotMatch(at('running', new RateMeter()), /tables\/s/u);
   });
 });
 

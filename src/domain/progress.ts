@@ -1,7 +1,8 @@
-/** How far a migration is, in numbers that a bar can show. Pure. */
-import type { Phase } from '../domain/spec';
-import { PHASES } from '../domain/spec';
-import type { MigrationSummary } from '../domain/summary';
+/** How far a migration is, in numbers that a bar can show, and how fast it gets on. */
+import prettyMs from 'pretty-ms';
+
+import { PHASES, type Phase } from './spec';
+import type { MigrationSummary } from './summary';
 
 export interface PhaseProgress {
   readonly phase: Phase;
@@ -62,6 +63,19 @@ export class RateMeter {
 }
 
 const WINDOW_MS = 30_000;
+
+/** `1h 2m`, `3.4s`. */
+export function duration(ms: number): string {
+  return prettyMs(Math.max(0, ms), ms < 10_000 ? {} : { secondsDecimalDigits: 0, unitCount: 2 });
+}
+
+/** `12.3 tables/s` and `ETA 4m 10s`, while something moves; none for a migration that waits. */
+export function paceWords(summary: MigrationSummary, meter: RateMeter): readonly string[] {
+  const [stage, rate] = [stageDone(summary), meter.rate()];
+  if (summary.outcome !== 'running' || stage === undefined || rate === undefined) return [];
+  const left = meter.remainingMs(stage.total);
+  return [`${rate.toFixed(1)} tables/s`, `ETA ${left === undefined ? 'unknown' : duration(Math.round(left / 1000) * 1000)}`];
+}
 
 function restarted({ phase, hosts, phases }: MigrationSummary, total: number): number {
   if (phase === 'restart') return sum(hosts.map((host) => host.done));
