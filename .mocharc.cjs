@@ -11,7 +11,7 @@ module.exports = {
   ...(named ? {} : { spec: SPEC, parallel: true, jobs: 2 }),
   // The first has what is fetched or built once, the second ends the stacks that tests asked for.
   require: [...(named ? [] : ['dist/test/support/prerequisites.js']), 'dist/test/support/hooks.js'],
-  timeout: 120_000,
+  timeout: 300_000,
   slow: 5_000,
   'forbid-only': process.env.CI !== undefined,
 };

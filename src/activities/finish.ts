@@ -1,10 +1,11 @@
-import { addEvent, latestNotesSql, noteOfRow, type ReplicaNote, SEALED_ROWS, STORE_DATABASE } from '../clickhouse/store';
+import { addEvent, latestNotesSql, noteOfRow, type ReplicaNote, SEALED_ROWS, type Step, STORE_DATABASE } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
+import { startBackground } from './background';
 import { type Connections, report } from './deps';
 import { tallyTargets } from './inventory';
 import { locksLeft } from './zero-copy-left';
-import type { FinishInput, FinishOutcome, HostTarget } from './types';
+import type { FinishInput, FinishOutcome, HostTarget, LooseEnd } from './types';
 
 const LEFTOVER_TABLES_SHOWN = 100;
 const LEFTOVER_NAMES_SHOWN = 10;
@@ -34,9 +35,10 @@ export async function finishMigration(connections: Connections, input: FinishInp
   const locks = await locksLeft(connections, input);
   const leftovers = (await Promise.all(input.hosts.map((target) => leftoversOf(connections, input.migration, target)))).flat();
   if (input.release !== 'no') {
+    await Promise.all(input.hosts.map((target) => letGoOn(connections, target, endings)));
     for (const target of input.hosts) await addEvent(connections.host(target), input.migration, 'released', { why: input.release });
   }
-  const loose = endings.flatMap((ending) => looseEnd(ending) ?? []).slice(0, LEFTOVER_TABLES_SHOWN);
+  const loose = endings.flatMap(looseEnds).slice(0, LEFTOVER_TABLES_SHOWN);
   return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }) };
 }
 
@@ -48,6 +50,19 @@ interface Ending {
   readonly step: ReplicaNote['step'];
   readonly attached: boolean;
   readonly readonly: boolean;
+  readonly zeroCopy: boolean;
+}
+
+/** Merges of a replica stand still from its baseline to its proof: these are the steps between them, and `started` ends it. */
+const STANDS_STILL: readonly Step[] = ['baseline', 'restoring', 'repairing', 'restored'];
+
+/**
+ * Starts the merges of what was left out (`--skip`) before it was proved: nobody proves it any more, and a table without merges fills up
+ * with parts. Those of a zero-copy table stay stopped: its blobs may have no lock, and a merge could delete what another replica needs.
+ */
+async function letGoOn(connections: Connections, target: HostTarget, endings: readonly Ending[]): Promise<void> {
+  const still = endings.filter(({ host, attached, zeroCopy, step }) => host === target.name && attached && !zeroCopy && STANDS_STILL.includes(step));
+  for (const one of still) await startBackground(connections.host(target), one, { zeroCopy: null });
 }
 
 /** How each replica that was touched ends: what was noted of it, and whether its server has it attached now, and readonly. */
@@ -58,8 +73,8 @@ async function endingsOf(connections: Connections, migration: string, target: Ho
     { params: { migration }, doing: 'looking how its tables end', timeoutMs: 120_000 },
   );
   return rows.map((row) => {
-    const { status, step } = noteOfRow(row);
-    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1, readonly: row.readonly === 1 };
+    const { status, step, zeroCopy } = noteOfRow(row);
+    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1, readonly: row.readonly === 1, zeroCopy: zeroCopy !== null };
   });
 }
 
@@ -72,10 +87,15 @@ function refuseUnfinished(endings: readonly Ending[]): void {
 }
 
 /** What somebody should know of a replica that counts as done. */
-function looseEnd({ host, database, table, status, step, attached, readonly }: Ending): FinishOutcome['loose'][number][] | undefined {
-  if (!attached) return [{ host, db: database, table, what: 'not attached' }];
-  if (status === 'ZK_CLEANED' && step !== 'returned') return [{ host, db: database, table, what: 'without metadata' }];
-  return step === 'returned' && readonly ? [{ host, db: database, table, what: 'readonly' }] : undefined;
+function looseEnds(ending: Ending): FinishOutcome['loose'][number][] {
+  const { host, database, table, status, step, attached, readonly, zeroCopy } = ending;
+  const says = (what: LooseEnd): FinishOutcome['loose'][number] => ({ host, db: database, table, what });
+  if (!attached) return [says('not attached')];
+  return [
+    ...(status === 'ZK_CLEANED' && step !== 'returned' ? [says('without metadata')] : []),
+    ...(step === 'returned' && readonly ? [says('readonly')] : []),
+    ...(zeroCopy && STANDS_STILL.includes(step) ? [says('without merges')] : []),
+  ];
 }
 
 async function leftoversOf(connections: Connections, migration: string, target: HostTarget): Promise<FinishOutcome['leftovers'][number][]> {

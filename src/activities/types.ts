@@ -231,7 +231,7 @@ export interface FinishInput {
 }
 
 /** What somebody should know of a replica that counts as done. */
-export type LooseEnd = 'not attached' | 'without metadata' | 'readonly';
+export type LooseEnd = 'not attached' | 'without metadata' | 'readonly' | 'without merges';
 
 export interface FinishOutcome {
   readonly counts: StatusCounts;

@@ -57,6 +57,8 @@ function looseEnd({ host, db, table, what }: FinishOutcome['loose'][number]): Fi
       return { code: 'LEFT_READONLY', host, db, table, message: 'it was left out after its metadata had gone, and is readonly', fix: 'SYSTEM RESTORE REPLICA, replica by replica, when it is as it should be; or a migration in place' };
     case 'readonly':
       return { code: 'LEFT_READONLY', host, db, table, message: 'it is attached again with its rows, and readonly: nothing can be written to it', fix: 'see zookeeper_exception in system.replicas; where its metadata had gone before: a migration in place' };
+    case 'without merges':
+      return { code: 'LEFT_WITHOUT_MERGES', host, db, table, message: 'it was left out before every part of its table was proved to have its zero-copy lock: merges, moves and the removal of old parts are stopped until its server starts again', fix: 'SYSTEM START MERGES, START MOVES and START CLEANUP, when every active part of every replica has its lock; see docs/zero-copy.md' };
     default:
       return what satisfies never;
   }

@@ -9,7 +9,7 @@ import { HOSTILE, openStage, type Ran, type Stage } from './stage';
 
 /** Against a real Temporal server; the workflow is a small one of the same name (see fake-migrate.ts). */
 describe('commands on a migration', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let stage: Stage;
   let stopWorker: () => Promise<void>;
 

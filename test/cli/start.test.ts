@@ -8,7 +8,7 @@ import { openStage, type Stage, TASK_QUEUE } from './stage';
 
 /** Against a real Temporal server; the workflow is a small one of the same name (see fake-migrate.ts). */
 describe('start and worker', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let stage: Stage;
   let stopWorker: () => Promise<void>;
   let folder: string;

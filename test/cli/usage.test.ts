@@ -42,7 +42,7 @@ async function run(...args: string[]): Promise<{ exit: number; stdout: string; s
 }
 
 describe('usage', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
 
   it('every command is listed, and has help with an example and the options that every command takes', async () => {
     const { stdout, exit } = await run('--help');

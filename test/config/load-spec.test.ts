@@ -19,7 +19,7 @@ async function asNobody<T>(work: () => Promise<T>): Promise<T> {
 }
 
 describe('loading a spec file', function () {
-  this.timeout(30_000);
+  this.timeout(300_000);
   let dir: string;
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), 'spec-'));

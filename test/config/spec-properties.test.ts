@@ -86,7 +86,7 @@ function onlySpecErrors(text: string): void {
 }
 
 describe('any text', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
 
   it('is a spec, or a SpecError with faults', () => {
     fc.assert(fc.property(fc.string({ unit: 'binary', maxLength: 200 }), onlySpecErrors), { numRuns: 500 });
@@ -188,7 +188,7 @@ describe('any text', function () {
 });
 
 describe('an accepted spec', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
 
   it('is the same as block YAML, flow YAML and JSON, and survives JSON unchanged', () => {
     fc.assert(

@@ -6,7 +6,7 @@ import { waitFor } from '../../src/dev/processes';
 import { makeSandbox, type Sandbox } from './sandbox';
 
 describe('an embedded host answers as a ClickHouse server does', function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   let sandbox: Sandbox;
 
   before(async () => {
@@ -120,7 +120,7 @@ describe('an embedded host answers as a ClickHouse server does', function () {
           const now = await uptime().catch(() => undefined);
           return now !== undefined && now < before;
         },
-        30_000,
+        120_000,
         50,
       ),
     );

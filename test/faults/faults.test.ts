@@ -21,7 +21,7 @@ const AGED_RESTART = [
 const ONE_AT_A_TIME = { parallel: { detach: 1, clean: 1, restore: 1 } };
 
 describe('a part that is killed in the middle of a migration', function () {
-  this.timeout(420_000);
+  this.timeout(600_000);
   let ground: Ground;
   let before: Record<string, string>;
 
@@ -150,7 +150,7 @@ describe('a part that is killed in the middle of a migration', function () {
 });
 
 describe('a worker that stands still until another has done its work', function () {
-  this.timeout(420_000);
+  this.timeout(600_000);
 
   it('does nothing more when it wakes up: no table is detached, no node deleted, whatever it was about to do', async () => {
     const ground = await Ground.on('zombie');

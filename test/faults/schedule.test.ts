@@ -150,7 +150,7 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
 
 /** A kill of ZooKeeper may come last: then a server takes a moment to get its session again, and no longer. */
 async function writable(host: { readonly name: string; readonly url: string }): Promise<void> {
-  for (const end = Date.now() + 60_000; ; await pause(500)) {
+  for (const end = Date.now() + 240_000; ; await pause(500)) {
     const readonly = await sql(host.url, 'SELECT database, table FROM system.replicas WHERE is_readonly');
     if (readonly.length === 0) return;
     assert.ok(Date.now() < end, `readonly on ${host.name}: ${JSON.stringify(readonly)}`);

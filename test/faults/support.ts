@@ -6,7 +6,7 @@ import { type Child, type Ground, pause } from '../support/stack';
 
 /** Waits until a host has begun a statement, and answers which host. */
 export async function statementSeen(ground: Ground, marks: Readonly<Record<string, number>>, pattern: RegExp, on?: string): Promise<string> {
-  const end = Date.now() + 60_000;
+  const end = Date.now() + 240_000;
   for (;;) {
     const [seen] = ground.statements(marks, pattern).filter(({ host }) => on === undefined || host === on);
     if (seen !== undefined) return seen.host;

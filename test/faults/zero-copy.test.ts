@@ -10,7 +10,7 @@ import { finish, statementSeen } from './support';
 const PARTS = 200;
 
 describe('zero-copy tables, while parts of the migration are killed', function () {
-  this.timeout(420_000);
+  this.timeout(600_000);
   let ground: Ground;
   let before: Record<string, string>;
   let files: Map<string, number>;

@@ -6,7 +6,7 @@ import { openStage, type Stage } from '../cli/stage';
 
 /** Against a real Temporal server; the workflow is a small one of the same name (see ../cli/fake-migrate.ts). */
 describe('history reader', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let stage: Stage;
   let stopWorker: () => Promise<void>;
 

@@ -6,7 +6,7 @@ import type { MigrationListing } from '../../src/client';
 import { Ground, pause, someTables } from '../support/stack';
 
 describe('a restart by hand', function () {
-  this.timeout(240_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   beforeEach(async () => {
@@ -61,6 +61,6 @@ describe('a restart by hand', function () {
 });
 
 async function eventually(seen: () => Promise<boolean>, what: string): Promise<void> {
-  for (const end = Date.now() + 60_000; Date.now() < end; await pause(500)) if (await seen()) return;
+  for (const end = Date.now() + 240_000; Date.now() < end; await pause(500)) if (await seen()) return;
   throw new Error(`not seen: ${what}`);
 }

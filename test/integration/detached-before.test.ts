@@ -11,7 +11,7 @@ import { setAcl } from '../zookeeper/acl';
 const WORLD = { scheme: 'world', auth: 'anyone' };
 
 describe('a move strands no table that is detached', function () {
-  this.timeout(240_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   before(async () => {
@@ -130,7 +130,7 @@ describe('a move strands no table that is detached', function () {
 });
 
 describe('of two shards whose hosts use the same replica names', function () {
-  this.timeout(240_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   before(async () => {

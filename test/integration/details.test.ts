@@ -4,7 +4,7 @@ import { ProxyHost } from '../support/proxy-host';
 import { Ground, hostAt, inPlace, pause, someTables } from '../support/stack';
 
 describe("the Web UI's details", function () {
-  this.timeout(240_000);
+  this.timeout(600_000);
   let ground: Ground;
   let proxy: ProxyHost;
 
@@ -33,7 +33,7 @@ describe("the Web UI's details", function () {
     assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
     const pace = /^\*\*\d+\.\d tables\/s, ETA \d+(?:\.\d)?m?s[^*]*\*\*, as of \d{4}-\d\d-\d\dT/mu;
     let seen = '';
-    for (const end = Date.now() + 60_000; !pace.test(seen) && Date.now() < end; await pause(300)) seen = await ground.details().catch(() => '');
+    for (const end = Date.now() + 240_000; !pace.test(seen) && Date.now() < end; await pause(300)) seen = await ground.details().catch(() => '');
     assert.match(seen, pace);
     const ended = await ground.until(({ outcome }) => outcome !== 'running', 'the end');
     assert.equal(ended.outcome, 'completed', JSON.stringify(ended));

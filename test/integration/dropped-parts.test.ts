@@ -6,7 +6,7 @@ import { quoteTable } from '../../src/clickhouse/sql';
 import { Ground, run, someTables, sql, type SpecDocument } from '../support/stack';
 
 describe('what comes back with a table', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
   let table: string;
 

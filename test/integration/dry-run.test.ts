@@ -38,7 +38,7 @@ function newLines(before: readonly string[], after: readonly string[]): string[]
 const LOOKS = /^\s*(SELECT|WITH)\b/iu;
 
 describe('a dry run', function () {
-  this.timeout(240_000);
+  this.timeout(600_000);
   let ground: Ground;
   /** Nodes that the servers change by themselves, seen while nobody asks them for anything. */
   let restless: Set<string>;

@@ -9,7 +9,7 @@ const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
 const TABLES = 7;
 
 describe('a table whose restore cannot succeed', function () {
-  this.timeout(400_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   beforeEach(async () => {
@@ -21,11 +21,11 @@ describe('a table whose restore cannot succeed', function () {
     await ground.end();
   });
 
-  /** Puts the folder of another part into `detached/` of `t1` on the first host, under the name of one of its active parts. */
-  async function spoil(): Promise<{ folder: string; mend: () => void }> {
+  /** Puts the folder of another part into the table's `detached/` on the first host, under the name of one of its active parts. */
+  async function spoil(table = 't1'): Promise<{ folder: string; mend: () => void }> {
     const parts = await sql<{ name: string; path: string }>(
       ground.firstHost.url,
-      `SELECT name, path FROM system.parts WHERE active AND database = '${ground.database}' AND table = 't1' ORDER BY name`,
+      `SELECT name, path FROM system.parts WHERE active AND database = '${ground.database}' AND table = '${table}' ORDER BY name`,
     );
     const [real, other] = parts;
     assert.ok(real !== undefined && other !== undefined);
@@ -99,6 +99,29 @@ describe('a table whose restore cannot succeed', function () {
     assert.deepEqual(await ground.oracle(), before);
   });
 
+  it('merges again once it is left out, also where merges change its rows and so stand still until the proof', async () => {
+    const table = `\`${ground.database}\`.\`replaced\``;
+    for (const [index, host] of ground.hosts.entries()) {
+      await run(host.url, `CREATE TABLE ${table} (p UInt8, x UInt64) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/${ground.id}/replaced', 'r${index}') PARTITION BY p ORDER BY x`);
+    }
+    await run(ground.firstHost.url, `INSERT INTO ${table} SELECT number % 2, number FROM numbers(20)`);
+    for (const { url } of ground.hosts) await run(url, `SYSTEM SYNC REPLICA ${table}`);
+    const before = await ground.oracle();
+    await atTheGateBeforeRestore({ onFailure: 'continue' });
+    await spoil('replaced');
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'restore');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    const started = (): string[] => ground.statements(marks, /^SYSTEM START MERGES .*`replaced`/u).map(({ host }) => host).sort();
+    assert.deepEqual(started(), []);
+    const skipped = await ground.cli('retry', ground.id, '--skip', '*.replaced', '--watch', '--json');
+    assert.equal(skipped.code, 0, skipped.stdout + skipped.stderr);
+    assert.deepEqual(started(), ground.hosts.map(({ name }) => name).sort());
+    const { warnings } = await ground.json<{ warnings: { code: string; table?: string }[] }>('status', ground.id);
+    assert.deepEqual(warnings.filter(({ code }) => code === 'LEFT_READONLY').map((one) => one.table), ground.hosts.map(() => 'replaced'));
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
   it('holds where the spec says so, shows why, and goes on in the same run when it is retried', async () => {
     const before = await ground.oracle();
     await atTheGateBeforeRestore({ onFailure: 'continue', holdOnFailure: '10m' });
@@ -144,7 +167,7 @@ describe('a table whose restore cannot succeed', function () {
 });
 
 describe("a reset with Temporal's own CLI", function () {
-  this.timeout(400_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   beforeEach(async () => {
@@ -202,7 +225,7 @@ describe("a reset with Temporal's own CLI", function () {
 });
 
 describe('after abort no table is left detached', function () {
-  this.timeout(400_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   beforeEach(async () => {

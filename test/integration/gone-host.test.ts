@@ -6,7 +6,7 @@ import { Ground, someTables, sql, userTables } from '../support/stack';
 const TABLES = 5;
 
 describe('an abort, with a host that is gone for good', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
   let before: Record<string, string>;
 

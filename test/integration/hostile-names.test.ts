@@ -52,7 +52,7 @@ const NEEDED = neededGrants(HOST, DATABASES.map((database) => ({ selected: true,
 const GIVEN_TO_ALL = 'SELECT ON system.*';
 
 describe('hostile names, and a user with no right too many', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let dir: string;
   let ground: Ground;
 

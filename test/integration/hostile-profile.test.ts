@@ -45,7 +45,7 @@ const HOSTILE: Readonly<Record<string, string>> = {
 };
 
 describe("a user's profile with settings that change what answers say", function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
   let proxies: ProxyHost[];
 

@@ -10,7 +10,7 @@ import { ProxyHost, TAKEN } from '../support/proxy-host';
 import { Ground, hostAt, inPlace, run, type SpecDocument, sql } from '../support/stack';
 
 describe('a hostile world', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   beforeEach(async () => {

@@ -15,7 +15,7 @@ const DEFAULT = '/clickhouse/tables/{shard}/{database}/{table}';
 const OWN = '/of its own/{database}/{table}';
 
 describe('where replicas cannot become active', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let dir: string;
   let ground: Ground;
 

@@ -10,7 +10,7 @@ import { MigrationError } from '../../src/domain/failure';
 import { Ground, run, someTables, sql } from '../support/stack';
 
 describe("the inventory in the hosts' own tables", function () {
-  this.timeout(120_000);
+  this.timeout(600_000);
   let ground: Ground;
   let connections: Connections;
 

@@ -10,7 +10,7 @@ interface Planned {
 }
 
 describe('a migration that only its hosts know', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   beforeEach(async () => {
@@ -36,7 +36,7 @@ describe('a migration that only its hosts know', function () {
     const namespace = ground.id.replaceAll('_', '-');
     await ground.temporal('operator', 'namespace', 'create', '--namespace', namespace, '--retention', '24h');
     const there = ['--namespace', namespace];
-    for (const end = Date.now() + 60_000; (await ground.cli('list', ...there)).code !== 0; await pause(1_000)) assert.ok(Date.now() < end, 'no namespace');
+    for (const end = Date.now() + 240_000; (await ground.cli('list', ...there)).code !== 0; await pause(1_000)) assert.ok(Date.now() < end, 'no namespace');
 
     const fewer = ground.spec((document) => {
       document.clickhouse.hosts = document.clickhouse.hosts.filter(({ name }) => name === kept);

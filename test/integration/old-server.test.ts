@@ -6,7 +6,7 @@ import { Ground, pause, run, type SpecDocument } from '../support/stack';
 import { nodesAt, withZooKeeper } from '../support/zookeeper';
 
 describe('beside a real server of 2018', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
   let old: OldClickHouse;
 
@@ -41,7 +41,7 @@ describe('beside a real server of 2018', function () {
     const name = `\`${ground.database}\`.live`;
     const active = async (wanted: boolean): Promise<void> => {
       const node = `${ground.from}${path}/replicas/old/is_active`;
-      for (const end = Date.now() + 60_000; (await withZooKeeper(ground.up, (session) => session.exists(node))) !== undefined !== wanted; await pause(200)) {
+      for (const end = Date.now() + 240_000; (await withZooKeeper(ground.up, (session) => session.exists(node))) !== undefined !== wanted; await pause(200)) {
         assert.ok(Date.now() < end, `the old server's replica is ${wanted ? 'not active' : 'active'}`);
       }
     };

@@ -6,7 +6,7 @@ import type { MigrationSummary } from '../../src/domain/summary';
 import { Ground, someTables } from '../support/stack';
 
 describe("an operator with Temporal's own command line", function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   beforeEach(async () => {

@@ -9,7 +9,7 @@ import { withZooKeeper } from '../support/zookeeper';
 
 /** Each test has tables of its own in the ground's database, and selects only them; nothing moves, so nothing is stranded. */
 describe('preflight refuses what the engine shows', function () {
-  this.timeout(240_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   before(async () => {

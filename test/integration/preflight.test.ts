@@ -24,7 +24,7 @@ async function stop(server: Server): Promise<void> {
 }
 
 describe('preflight refuses', function () {
-  this.timeout(240_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   before(async () => {
@@ -233,7 +233,7 @@ describe('preflight refuses', function () {
 });
 
 describe('two migrations never hold the same replica', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   before(async () => {

@@ -18,7 +18,7 @@ import { withZooKeeper } from '../support/zookeeper';
 type Host = Ground['hosts'][number];
 
 describe('replicas that do not have the same', function () {
-  this.timeout(240_000);
+  this.timeout(600_000);
   let ground: Ground;
   let one: Host;
   let other: Host;
@@ -238,7 +238,7 @@ describe('replicas that do not have the same', function () {
     await more(other, 't1', 20, 0);
     await more(one, 't1', 3, 1_000);
     await ground.cli('approve', ground.id, 'restart');
-    const { outcome } = await ground.until((status) => status.outcome !== 'running', 'the end', 120_000);
+    const { outcome } = await ground.until((status) => status.outcome !== 'running', 'the end', 240_000);
     const { failures, decisions } = await ground.json<MigrationSummary>('status', ground.id);
     assert.equal(outcome, 'failed', JSON.stringify(failures));
     assert.deepEqual(failures.map(({ host, table, code }) => [host, table, code]), [['ch-1', 't1', 'PROOF_FAILED']]);

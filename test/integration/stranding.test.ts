@@ -11,7 +11,7 @@ const ALL = 31;
 const READ_AND_ADMIN = 17;
 
 describe('nothing stays behind', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
   let before: Record<string, string>;
 

@@ -12,7 +12,7 @@ import { assertBlobsAndLocks, blobsOf, idOf, inPlace, LOCK_ROOT, locksUnder, onB
 import { wholeTree, withZooKeeper } from '../support/zookeeper';
 
 describe('a half-finished run of the reference', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
   let reference: ReferenceRun;
 

@@ -16,7 +16,7 @@ const ODD = "it's `odd` \"here\"";
 const UNICODE = 'таблица 表';
 
 describe('a run of the reference that was killed half way', function () {
-  this.timeout(400_000);
+  this.timeout(600_000);
   let ground: Ground;
   let reference: ReferenceRun;
   let before: Record<string, string>;
@@ -87,7 +87,7 @@ describe('a run of the reference that was killed half way', function () {
       document['parallel'] = { detach: 1, clean: 1, restore: 1 };
     });
     const started = ground.cli('start', spec, '--take-over', file, '--execute', '--watch', '--json');
-    const end = Date.now() + 60_000;
+    const end = Date.now() + 240_000;
     while (ground.statements(marks, /^\s*ATTACH TABLE/u).length === 0) {
       assert.ok(Date.now() < end, 'nothing was attached');
       await new Promise((done) => setTimeout(done, 5));

@@ -59,7 +59,7 @@ async function spoil(ground: Ground, table: string): Promise<() => void> {
 }
 
 describe('in place, with metadata that is lost in part or altogether', function () {
-  this.timeout(240_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   before(async () => {
@@ -107,7 +107,7 @@ describe('in place, with metadata that is lost in part or altogether', function 
 });
 
 describe('to another root and to another ensemble, with the old metadata kept', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
   let other: ZooKeeperServer;
   const TABLES = ['t0', 't1', 'empty'];
@@ -238,7 +238,7 @@ describe('to another root and to another ensemble, with the old metadata kept', 
 });
 
 describe('hosts and tables that differ, in one spec', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   before(async () => {
@@ -318,7 +318,7 @@ describe('hosts and tables that differ, in one spec', function () {
 });
 
 describe('in an auxiliary ensemble that is another server', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
   let other: ZooKeeperServer;
   let session: ZooKeeperSession;
@@ -399,7 +399,7 @@ describe('in an auxiliary ensemble that is another server', function () {
 });
 
 describe('to another path in the same ensemble, in SQL alone', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
   const DEFAULT = '/clickhouse/tables/{shard}/{database}/{table}';
 

@@ -10,7 +10,7 @@ import { ProxyHost, TAKEN } from '../support/proxy-host';
 import { Ground, hostAt, inPlace, run, someTables, sql } from '../support/stack';
 
 describe('what is no single table', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   beforeEach(async () => {
@@ -47,7 +47,7 @@ describe('what is no single table', function () {
     assert.equal(replicas.length, 210);
     assert.ok(replicas.every(({ status }) => status === 'INIT'));
     assert.equal((parse((await ground.cli('export', ground.id)).stdout) as unknown[]).length, 210);
-    await ground.until(() => (parse(readFileSync(ground.statusFile, 'utf8')) as unknown[]).length === 210, 'all of them in the status file', 20_000);
+    await ground.until(() => (parse(readFileSync(ground.statusFile, 'utf8')) as unknown[]).length === 210, 'all of them in the status file', 60_000);
     assert.equal((await ground.cli('abort', ground.id, '--watch')).code, 0);
   });
 

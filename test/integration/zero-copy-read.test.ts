@@ -13,7 +13,7 @@ const READ_BY_ATTACH = /(?:^|\/)(?:checksums|columns|columns_substreams|count|de
 const NOT_READ = /^(?:skp_idx_words\.|statistics)/u;
 
 describe('the blobs of a zero-copy table', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
   let connections: Connections;
 

@@ -35,7 +35,7 @@ interface Plan {
 }
 
 describe('zero-copy tables', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let ground: Ground;
 
   afterEach(async () => {
@@ -251,6 +251,37 @@ describe('zero-copy tables', function () {
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.deepEqual(await ground.oracle(), before);
     await assertBlobsAndLocks(ground, ground.from, files);
+  });
+
+  it('left out before each part was proved to have its lock keep their merges stopped, which is said', async () => {
+    ground = await Ground.on('zc_left', [1]);
+    await ground.seed([onBlobs(ground.database, 'left', 2), onBlobs(ground.database, 'good', 2)]);
+    const before = await ground.oracle();
+    ground.worker();
+    const spec = ground.spec((document) => {
+      inPlace(document);
+      Object.assign(document, { pauseBefore: ['restore'], onFailure: 'continue' });
+    });
+    assert.equal((await ground.cli('start', spec, '--execute', '--watch')).code, 4);
+    const [lost] = await sql<{ blob: string }>(
+      ground.firstHost.url,
+      `SELECT remote_path AS blob FROM system.remote_data_paths WHERE endsWith(local_path, '.bin')
+         AND arrayExists(part -> startsWith(path || local_path, part), (SELECT groupArray(path) FROM system.parts WHERE active AND table = 'left'))`,
+    );
+    assert.ok(lost !== undefined);
+    renameSync(lost.blob, `${lost.blob}.away`);
+    await ground.cli('approve', ground.id, 'restore');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    const marks = ground.marks();
+    const skipped = await ground.cli('retry', ground.id, '--skip', '*.left', '--watch', '--json');
+    assert.equal(skipped.code, 0, skipped.stdout + skipped.stderr);
+    assert.deepEqual(ground.statements(marks, /^SYSTEM START MERGES/u), []);
+    const { warnings } = await ground.json<Plan>('status', ground.id);
+    assert.deepEqual(warnings.filter(({ code }) => code === 'LEFT_WITHOUT_MERGES').map(({ host, table }) => [host, table]), [['ch-1', 'left'], ['ch-2', 'left']]);
+    renameSync(`${lost.blob}.away`, lost.blob);
+    assert.deepEqual(await ground.oracle(), before);
+    // As its operator would; a zero-copy table without its metadata could not be dropped.
+    for (const { url } of ground.hosts.slice(1)) await run(url, `SYSTEM RESTORE REPLICA ${quoteTable({ database: ground.database, table: 'left' })}`);
   });
 
   it('with one shared id in two shards wait for each other, and keep each its own locks', async () => {

@@ -41,7 +41,7 @@ function page(): string {
 }
 
 describe('report', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
 
   it('no name, message or reason becomes markup, wherever it stands', () => {
     const text = page();

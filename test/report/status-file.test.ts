@@ -94,7 +94,7 @@ const HOSTILE = [
 ];
 
 describe('status file', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
 
   it('says in its first line what it waits for, on one line whatever that is', () => {
     const [first, second] = renderStatusFile({ ...HEADER, outcome: 'waiting', waitingFor: 'restart ch-1\n- db: x' }, []).split('\n');
@@ -160,7 +160,7 @@ describe('status file', function () {
 });
 
 describe('writing the status file', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
 
   let folder: string;
 

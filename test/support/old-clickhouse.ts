@@ -106,7 +106,7 @@ export class OldClickHouse {
       cwd: dir, reject: false, stdin: 'ignore', stdout: { file: log }, stderr: { file: log },
     });
     const old = new OldClickHouse(`http://127.0.0.1:${http}`, dir, server);
-    if (!(await waitFor(() => old.answers(), 60_000, 200))) {
+    if (!(await waitFor(() => old.answers(), 240_000, 200))) {
       const words = lastLines(log, 10);
       await old.stop();
       throw new Error(`clickhouse-server ${VERSION} does not come up: ${words}`);

@@ -202,7 +202,7 @@ export class Ground {
   }
 
   /** Waits until the status is as wanted; while Temporal does not answer there is none. */
-  async until(wanted: (status: StatusDocument) => boolean, what: string, withinMs = 120_000): Promise<StatusDocument> {
+  async until(wanted: (status: StatusDocument) => boolean, what: string, withinMs = 240_000): Promise<StatusDocument> {
     const end = Date.now() + withinMs;
     for (;;) {
       const status = await this.look().catch((error: unknown) => error as Error);

@@ -33,7 +33,7 @@ function recorded(): { name: string; read: () => HistoryJson }[] {
 }
 
 describe('replay', function () {
-  this.timeout(240_000);
+  this.timeout(300_000);
 
   it('has recorded histories to replay', () => {
     assert.ok(recorded().length > 0);

@@ -8,7 +8,7 @@ import { createAll, tablePaths } from './trees';
 import { ZooKeeperServer } from './zookeeper-server';
 
 describe('zookeeper deleteTree', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let server: ZooKeeperServer;
   let session: ZooKeeperSession;
   let other: ZooKeeperSession;

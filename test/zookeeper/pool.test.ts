@@ -3,7 +3,7 @@ import { createZooKeeperPool, type ZooKeeperPool } from '../../src/zookeeper/poo
 import { ZooKeeperServer } from './zookeeper-server';
 
 describe('zookeeper pool', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let server: ZooKeeperServer;
   let pool: ZooKeeperPool;
 

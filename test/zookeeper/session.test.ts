@@ -16,7 +16,7 @@ import { ZooKeeperServer } from './zookeeper-server';
 const run = promisify(execFile);
 
 describe('zookeeper session', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let server: ZooKeeperServer;
   let session: ZooKeeperSession;
 
