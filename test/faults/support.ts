@@ -20,7 +20,7 @@ export async function reasons(ground: Ground, pattern: RegExp): Promise<void> {
   await ground.until(({ reasons: said, outcome }) => {
     assert.ok(outcome === 'running' || outcome === 'waiting', `${outcome} before there was a reason like ${pattern.source}`);
     return said.some((reason) => pattern.test(reason));
-  }, `a reason like ${pattern.source}`, 90_000);
+  }, `a reason like ${pattern.source}`);
 }
 
 /** A worker as a service manager keeps it: one that ends by itself, since Temporal was away when it started, is started again. */
