@@ -143,7 +143,7 @@ async function nothingOlder(connections: Connections, { host, migration, replica
   const rows = older.reduce((sum, { n_rows: n }) => sum + Number(n), 0);
   throw new MigrationError(
     'NEEDS_HAND',
-    `${replicaLabel(replica)} came back with ${older.length} parts (${rows} rows) that are older than its manifest and not in it, and is not touched further: dropped before, or put there by hand. DETACH it, move these folders out of its data, and retry: ${older.slice(0, 5).map(({ path }) => path).join(' ')}${older.length > 5 ? ' …' : ''}`,
+    `${replicaLabel(replica)} came back with ${older.length} parts (${rows} rows) that are older than its manifest and not in it, and is not touched further: dropped before, put there by hand, or attached (ALTER TABLE … ATTACH) or inserted slowly between the manifest and the DETACH. Compare their rows with the rest; what is there twice move out of its data while it is DETACHed, and retry; where it is new, abort, and start again: ${older.slice(0, 5).map(({ path }) => path).join(' ')}${older.length > 5 ? ' …' : ''}`,
   );
 }
 

@@ -275,8 +275,7 @@ export async function sameRecord(zookeeper: ZooKeeperSession, path: string, memb
  */
 async function nothingOwed(zookeeper: ZooKeeperSession, path: string, name: string): Promise<void> {
   const replica = `${path}/replicas/${name}`;
-  const [parts, queue, pointer, log] = await Promise.all([
-    zookeeper.children(`${replica}/parts`),
+  const [queue, pointer, log] = await Promise.all([
     zookeeper.children(`${replica}/queue`),
     zookeeper.get(`${replica}/log_pointer`),
     zookeeper.children(`${path}/log`),
@@ -284,6 +283,8 @@ async function nothingOwed(zookeeper: ZooKeeperSession, path: string, name: stri
   const unread = (log ?? []).filter((entry) => Number(entry.slice('log-'.length)) >= Number(pointer?.data.toString() ?? 0));
   const nodes = [...(queue ?? []).map((entry) => `${replica}/queue/${entry}`), ...unread.map((entry) => `${path}/log/${entry}`)];
   const entries = await Promise.all(nodes.map((node) => zookeeper.get(node)));
+  // After the entries: a part and the entry for it are made together.
+  const parts = await zookeeper.children(`${replica}/parts`);
   const owed = entries.flatMap((entry) => (entry === undefined ? [] : (stillOwed(entry.data.toString(), parts ?? []) ?? [])));
   if (owed.length === 0) return;
   throw new MigrationError(

@@ -195,6 +195,13 @@ export function fenced(): () => void {
   };
 }
 
+/** Whether another attempt may be at what this one does, now or since before: what it had sent may have been done after the other's work. */
+export function mayBeReplaced(): boolean {
+  const context = currentContext();
+  if (context === undefined) return false;
+  return context.cancellationSignal.aborted || pulses.get(context)?.stalledMs() !== undefined;
+}
+
 export function currentContext(): Context | undefined {
   try {
     return Context.current();

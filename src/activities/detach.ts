@@ -1,12 +1,13 @@
 import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
+import { clickHouseCode, CODES } from '../clickhouse/errors';
 import { type ReplicaNote, readNote, takeManifest } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, type MovedReplica, replicaLabel, settled } from '../domain/inventory';
 import { hasReached } from '../domain/status';
 import { flushAsyncInserts } from './async-inserts';
 import { startBackground, stopBackground } from './background';
-import { type Connections, report, stopIfCancelled, turnOf } from './deps';
+import { type Connections, mayBeReplaced, report, stopIfCancelled, turnOf } from './deps';
 import { stillHeld } from './hold';
 import { lookAtReplica, sameTable, waitWhileRunning } from './look';
 import { send, statementId } from './statement';
@@ -114,14 +115,31 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
       queryId,
       doing: `detaching ${replicaLabel(replica)}`,
     });
+    if (mayBeReplaced()) await putBack(host, input, note);
     if (sent.end === 'refused' && (await lookAtReplica(host, replica)).attached) throw sent.error;
     return { note, words: late.words };
   } catch (error) {
     // Still attached, for all that is known: its merges go on. A table that is gone has none, so a refusal here says nothing.
-    await startBackground(host, replica, { zeroCopy }).catch(() => undefined);
+    if (!mayBeReplaced()) await startBackground(host, replica, { zeroCopy }).catch(() => undefined);
     throw error;
   }
 }
+
+/**
+ * A DETACH that was on its way while this process stood still may have come after another attempt, and the phases behind it, had done their
+ * work: the table they had attached goes back. Whoever still works on it sees for itself whether it is attached.
+ */
+async function putBack(host: ClickHouseHost, { migration, replica }: DetachInput, mine: ReplicaNote): Promise<void> {
+  const now = await readNote(host, migration, replica);
+  if (now.seq === mine.seq || !ATTACHED_AFTER.includes(now.step) || (await lookAtReplica(host, replica)).attached) return;
+  await host.run(statements.attach(replica), { doing: `attaching ${replicaLabel(replica)} again`, timeoutMs: 600_000 }).catch((error: unknown) => {
+    if (clickHouseCode(error) !== CODES.TABLE_ALREADY_EXISTS) throw error;
+  });
+  throw new MigrationError('STILL_RUNNING', `this attempt stood still while its DETACH of ${replicaLabel(replica)} was on its way, and it came late: it is attached again`);
+}
+
+/** Steps at which a replica that nobody works on is attached. */
+const ATTACHED_AFTER: readonly ReplicaNote['step'][] = ['baseline', 'restoring', 'restored', 'started', 'returned'];
 
 async function detachedByAnother(host: ClickHouseHost, { migration, replica }: DetachInput): Promise<ReplicaNote> {
   const now = await readNote(host, migration, replica);

@@ -107,8 +107,8 @@ function refuseFewer(spec: MigrationSpec, withoutHosts: readonly string[], hosts
   throw new MigrationError('HELD', `${first.knownBy} knows the migration "${spec.id}" with the host ${first.name}, which the spec lacks now: add it to clickhouse.hosts`);
 }
 
-/** More names of replicas than this are not kept of a host: macros give one or a few. */
-const MAX_REPLICA_NAMES = 100;
+/** More names of replicas than this are not kept of a host: macros give one or a few, and every host keeps those of all hosts. */
+const MAX_REPLICA_NAMES = 5;
 
 /** What is kept of a host for a run that may know nothing else. */
 async function sealedHost(spec: MigrationSpec, { spec: { name }, server, hold, take }: FreezingHost): Promise<SealedHost> {

@@ -2,6 +2,7 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
 import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
+import { refuseShape } from '../domain/guards';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
 import { attachReplica, ensureAttached } from './attach';
 import { startBackground } from './background';
@@ -55,7 +56,13 @@ export async function reattachReplica(connections: Connections, input: AttachInp
   const active = await untilActive(connections, input);
   await startBackground(host, replica, note);
   if (active) return { updates: [updateOf(replica, await noteReturned(connections, input, note))] };
-  if (input.writable === 'required') throw await stillReadonly(connections, input, 'then abort again');
+  const lacking = refuseShape((await zookeeper.children(replica.zookeeperPath)) ?? [], false);
+  if (lacking !== undefined) {
+    const words = `its metadata was gone in part before (${lacking}), and is not made anew: it is attached again, and readonly`;
+    return { updates: [updateOf(replica, await noteReturned(connections, input, note), words)] };
+  }
+  // One that is left out on purpose holds up nobody.
+  if (input.writable === 'required' && input.aborting === true) throw await stillReadonly(connections, input, 'then abort again');
   return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'it is attached again, and readonly')] };
 }
 
@@ -121,6 +128,16 @@ async function untilActive(connections: Connections, input: AttachInput): Promis
   return true;
 }
 
+/** A queue that does not get empty in time is said by the barrier when the table comes there again, and not waited for without end. */
+async function catchUp(host: ClickHouseHost, replica: InventoryReplica): Promise<void> {
+  report({ doing: `SYSTEM SYNC REPLICA on ${replica.host}` });
+  try {
+    await host.run(statements.sync(replica), { doing: `letting ${replicaLabel(replica)} catch up`, timeoutMs: SYNC_TIMEOUT_MS });
+  } catch (error) {
+    if (!(error instanceof MigrationError) || error.type !== 'STILL_RUNNING') throw error;
+  }
+}
+
 /** Waits for mutations, which SYNC REPLICA does not. One that does not end is said by the barrier when the table comes there again. */
 async function untilMutated(host: ClickHouseHost, replica: InventoryReplica): Promise<void> {
   for (const end = Date.now() + SYNC_TIMEOUT_MS; Date.now() < end; await sleep(500)) {
@@ -153,8 +170,7 @@ export async function returnTable(connections: Connections, input: CleanInput): 
   for (const replica of input.table.replicas) {
     if (!(await untilActive(connections, attachInput(replica)))) throw await stillReadonly(connections, attachInput(replica), 'then retry');
     const host = connections.host(targetOf(input.hosts, replica.host));
-    report({ doing: `SYSTEM SYNC REPLICA on ${replica.host}` });
-    await host.run(statements.sync(replica), { doing: `letting ${replicaLabel(replica)} catch up`, timeoutMs: SYNC_TIMEOUT_MS });
+    await catchUp(host, replica);
     await untilMutated(host, replica);
   }
   const updates = await Promise.all(

@@ -32,12 +32,16 @@ export async function send(
   sql: string,
   options: { readonly queryId: string; readonly doing: string },
 ): Promise<StatementEnd> {
-  fence();
+  const step = { isSent: false };
+  const before = (): void => {
+    fence();
+    step.isSent = true;
+  };
   try {
-    await host.run(sql, { ...options, timeoutMs: STATEMENT_TIMEOUT_MS });
+    await host.run(sql, { ...options, timeoutMs: STATEMENT_TIMEOUT_MS, before });
     return { end: 'answered' };
   } catch (error) {
-    if (!(error instanceof MigrationError)) throw error;
+    if (!step.isSent || !(error instanceof MigrationError)) throw error;
     const code = clickHouseCode(error);
     if (code === undefined || code === CODES.QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING || code === CODES.TIMEOUT_EXCEEDED) {
       await waitWhileRunning(host, options.queryId);

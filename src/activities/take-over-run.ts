@@ -99,7 +99,7 @@ async function zeroCopyOf(server: ClickHouseHost, table: ReplicaRef): Promise<{ 
 async function startTakenOver(connections: Connections, spec: MigrationSpec): Promise<void> {
   for (const entry of spec.takeOver?.entries ?? []) {
     const host = spec.hosts.find(({ name }) => name === entry.host);
-    if (host === undefined) continue;
+    if (host === undefined || (await knownHere(connections, spec, host))) continue;
     const server = connections.host(hostTarget(host, 'before'));
     if ((await lookAtReplica(server, entry)).attached) await startBackground(server, entry, await zeroCopyOf(server, entry));
   }

@@ -10,6 +10,12 @@ import { type PartNames, partNamesOf } from './zero-copy-parts';
 import type { FinishInput, FinishOutcome, HostTarget } from './types';
 
 const LOCKS_SHOWN = 5;
+const PLACES_AT_A_TIME = 100;
+
+interface Left {
+  readonly nobody: readonly ZeroCopyLock[];
+  readonly outside: readonly ZeroCopyLock[];
+}
 
 interface Carried {
   readonly target: HostTarget;
@@ -37,16 +43,21 @@ export async function locksLeft(connections: Connections, input: FinishInput): P
   const carried = (await Promise.all(input.hosts.map((target) => carriedOn(connections, input.migration, target)))).flat();
   const left: NonNullable<FinishOutcome['locks']>[number][] = [];
   const names = new Map(await Promise.all([...new Set(carried.map(({ target }) => target))].map(async (target) => [target.name, await partNamesOf(connections.host(target))] as const)));
-  for (const place of await placesOf(connections, input, carried)) {
-    const [first] = place.members;
-    if (first === undefined) continue;
-    const { nobody, outside } = await leftAt(connections, input.migration, place, names);
-    if (nobody.length + outside.length === 0) continue;
-    const { database, table, host } = first.replica;
-    const paths = (locks: readonly ZeroCopyLock[]): string[] => locks.map((lock) => `${place.root}${lockPath(lock)}`).sort().slice(0, LOCKS_SHOWN);
-    left.push({ host, db: database, table, nobody: nobody.length, outside: outside.length, names: paths([...nobody, ...outside]) });
+  const places = await placesOf(connections, input, carried);
+  for (let from = 0; from < places.length; from += PLACES_AT_A_TIME) {
+    report({ doing: 'looking which zero-copy locks are left', done: from, total: places.length });
+    // Those that are looked at together read a host's files once.
+    const some = places.slice(from, from + PLACES_AT_A_TIME);
+    left.push(...(await Promise.all(some.map(async (place) => entryOf(place, await leftAt(connections, input.migration, place, names))))).flat());
   }
   return left;
+}
+
+function entryOf({ members: [first], root }: Place, { nobody, outside }: Left): NonNullable<FinishOutcome['locks']>[number][] {
+  if (first === undefined || nobody.length + outside.length === 0) return [];
+  const { database, table, host } = first.replica;
+  const names = [...nobody, ...outside].map((lock) => `${root}${lockPath(lock)}`).sort().slice(0, LOCKS_SHOWN);
+  return [{ host, db: database, table, nobody: nobody.length, outside: outside.length, names }];
 }
 
 async function carriedOn(connections: Connections, migration: string, target: HostTarget): Promise<Carried[]> {
@@ -94,7 +105,7 @@ async function leftAt(
   migration: string,
   { zookeeper, lockRoot, sharedId, members }: Place,
   partNames: ReadonlyMap<string, PartNames>,
-): Promise<{ nobody: ZeroCopyLock[]; outside: readonly ZeroCopyLock[] }> {
+): Promise<Left> {
   const [first] = members;
   const { locks } = await unlessDenied(readLocks(zookeeper, { lockRoot, sharedId }, first?.replica.zookeeperPath ?? ''), { locks: [], values: new Map<string, string>() });
   if (locks.length === 0) return { nobody: [], outside: [] };
@@ -112,7 +123,11 @@ async function leftAt(
     for (const lock of await savedLocks(connections.host(target), migration, replica, facts.locksTake)) kept.add(lockPath(lock));
   }
   const sorted = sortLocks(locks.filter((lock) => !kept.has(lockPath(lock))), holders);
-  return { nobody: [...sorted.leaked, ...sorted.doubtful], outside: sorted.foreign };
+  // The tables live: a lock that went with its part meanwhile is none that is left.
+  const still = async (those: readonly ZeroCopyLock[]): Promise<ZeroCopyLock[]> =>
+    (await Promise.all(those.map(async (lock) => ((await zookeeper.exists(lockPath(lock))) === undefined ? [] : [lock])))).flat();
+  const [nobody, outside] = await Promise.all([still([...sorted.leaked, ...sorted.doubtful]), still(sorted.foreign)]);
+  return { nobody, outside };
 }
 
 /** What may not be read there is not reported; the migration is over whatever it is. */

@@ -17,6 +17,8 @@ export interface StatementOptions {
   readonly timeoutMs?: number;
   /** What is being done, for the error's words. */
   readonly doing: string;
+  /** Called right before it is sent, of {@link ClickHouseHost.run}; nothing is sent where it throws. */
+  readonly before?: () => void;
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -69,6 +71,7 @@ export class ClickHouseHost {
   /** A statement whose answer is of no interest. */
   async run(query: string, options: StatementOptions): Promise<void> {
     await this.guarded(options, async (signal, pinned) => {
+      options.before?.();
       await this.client.command({ query, abort_signal: signal, ...common(options, pinned) });
     });
   }

@@ -189,7 +189,8 @@ class Migration {
     if (known) this.state.refusals = this.state.refusals.filter(({ code }) => code === 'HOST_MISSING');
     if (this.state.refusals.length > 0) await this.refuse();
     if (this.state.spec.takeOver !== undefined) await this.attachTakenOver(known);
-    const frozen = await this.orFail(() =>
+    const takesOver = this.state.spec.takeOver !== undefined && !known && patched(LET_GO);
+    const frozen = await this.orLetGo(takesOver, () =>
       this.without(() =>
         this.inspect.freezeInventory.executeWithOptions(
           { summary: 'freeze the inventory on the hosts', taskQueue: this.state.spec.taskQueue },
@@ -233,20 +234,36 @@ class Migration {
   /** What the status file names is attached to be read, and looked at once more before anything is held. */
   private async attachTakenOver(known: boolean): Promise<void> {
     const { spec } = this.state;
-    const taken = await this.orFail(() =>
-      tableActivities.attachTakenOver.executeWithOptions({ summary: `attach what ${spec.takeOver?.file ?? ''} names`, taskQueue: spec.taskQueue }, [
+    const letsGo = patched(LET_GO);
+    const taken = await this.orLetGo(letsGo && !known, async () => {
+      const attached = await tableActivities.attachTakenOver.executeWithOptions({ summary: `attach what ${spec.takeOver?.file ?? ''} names`, taskQueue: spec.taskQueue }, [
         { spec },
-      ]),
-    );
-    if (taken.attached > 0) await this.preflight();
+      ]);
+      // An attempt before may have attached some, and this one found them attached.
+      if (attached.attached > 0 || letsGo) await this.preflight();
+      return attached;
+    });
     this.state.refusals = [...taken.refusals, ...(known ? [] : this.state.refusals)];
     if (this.state.refusals.length === 0) return;
-    if (taken.attached > 0 && patched(LET_GO)) {
-      await this.orFail(() =>
-        tableActivities.attachTakenOver.executeWithOptions({ summary: 'start the merges of what was attached', taskQueue: spec.taskQueue }, [{ spec, letGo: true }]),
-      );
-    }
+    if (letsGo) await this.orFail(() => this.letGo());
     await this.refuse(taken.attached);
+  }
+
+  /** As {@link orFail}; what was stopped to be read goes on again first. */
+  private async orLetGo<T>(lets: boolean, work: () => Promise<T>): Promise<T> {
+    return this.orFail(async () => {
+      try {
+        return await work();
+      } catch (error) {
+        if (lets) await this.letGo().catch(() => undefined);
+        throw error;
+      }
+    });
+  }
+
+  private async letGo(): Promise<void> {
+    const { spec } = this.state;
+    await tableActivities.attachTakenOver.executeWithOptions({ summary: 'start the merges of what was attached', taskQueue: spec.taskQueue }, [{ spec, letGo: true }]);
   }
 
   /** Saves the manifests of what the status file names, and goes on from what it was found to be. */

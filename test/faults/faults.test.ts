@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { killPart, startPart } from '../../src/dev/stack';
+import { ProxyHost } from '../support/proxy-host';
 import { type Child, Ground, pause, someTables, type SpecDocument, sql } from '../support/stack';
 import { nodesAt, wholeTree } from '../support/zookeeper';
 import { finish, reasons, statementSeen } from './support';
@@ -181,7 +182,10 @@ describe('a worker that stands still until another has done its work', function 
       const [done, nodes] = [ground.marks(), await wholeTree(ground.up)];
       for (const worker of asleep) worker.kill('SIGCONT');
       await pause(5_000);
-      assert.deepEqual(ground.statements(done, /^(?:DETACH|ATTACH|ALTER)|^SYSTEM RESTORE/u), []);
+      // A DETACH that had left the process when it fell asleep comes late, and is undone: see the next test.
+      const late = ground.statements(done, /^(?:DETACH|ATTACH|ALTER)|^SYSTEM RESTORE/u).map(({ text }) => text.replace(' PERMANENTLY SYNC', ''));
+      assert.deepEqual(late.filter((_, i) => i % 2 === 1), late.filter((_, i) => i % 2 === 0).map((text) => text.replace(/^DETACH/u, 'ATTACH')), late.join('; '));
+      assert.ok(late.length <= 2, late.join('; '));
       const left = new Set((await wholeTree(ground.up)).map((line) => line.slice(0, line.lastIndexOf(' {'))));
       const gone = nodes.map((line) => line.slice(0, line.lastIndexOf(' {'))).filter((path) => !left.has(path) && !TRANSIENT.test(path));
       assert.deepEqual(gone, []);
@@ -191,6 +195,47 @@ describe('a worker that stands still until another has done its work', function 
       }
     } finally {
       await ground.end();
+    }
+  });
+
+  it('puts a table back that its last statement took away after all was done', async () => {
+    const ground = await Ground.on('late');
+    let forward: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (forward = resolve));
+    let first: Child | undefined;
+    const proxy = await ProxyHost.before(ground.firstHost.url, async ({ text }) => {
+      if (!text.startsWith('DETACH TABLE') || first === undefined) return undefined;
+      first.kill('SIGSTOP');
+      first = undefined;
+      await held;
+      return undefined;
+    });
+    try {
+      await ground.seed([{ database: ground.database, name: 'late', columns: 'p UInt8, x UInt32', partitionBy: 'p', orderBy: 'x', data: [{ select: 'SELECT number % 4, number FROM numbers(400)' }] }]);
+      const before = await ground.oracle();
+      const asleep = (first = ground.worker());
+      const spec = ground.spec((document) => {
+        document.clickhouse.hosts.forEach((host) => {
+          if (host['url'] === ground.firstHost.url) host['url'] = proxy.url;
+        });
+      });
+      assert.equal((await ground.cli('start', spec, '--execute', '--json')).code, 0);
+      for (const end = Date.now() + 240_000; first !== undefined; await pause(100)) assert.ok(Date.now() < end, 'no DETACH');
+      ground.worker();
+      assert.equal(await finish(ground), 'completed', JSON.stringify((await ground.status()).failures));
+      const marks = ground.marks();
+      forward();
+      const taken = (): string[] => ground.statements(marks, /^(?:DETACH|ATTACH) TABLE/u).map(({ text }) => text.slice(0, 6));
+      for (const end = Date.now() + 60_000; taken().length === 0; await pause(100)) assert.ok(Date.now() < end, 'the late DETACH did not come');
+      assert.deepEqual(taken(), ['DETACH']);
+      asleep.kill('SIGCONT');
+      for (const end = Date.now() + 60_000; taken().length < 2; await pause(100)) assert.ok(Date.now() < end, 'it was not put back');
+      assert.deepEqual(taken(), ['DETACH', 'ATTACH']);
+      assert.deepEqual(await ground.oracle(), before);
+    } finally {
+      forward();
+      await ground.end();
+      await proxy.close();
     }
   });
 });
