@@ -6,6 +6,7 @@ import { quoteIdentifier, quoteString, quoteTable, statements } from '../clickho
 import { MigrationError } from '../domain/failure';
 import { replicaLabel, type ReplicaRef } from '../domain/inventory';
 import { report } from './deps';
+import { FOR_MARK_CACHE, grantStatement } from './grants';
 
 const READ_TIMEOUT_MS = 6 * 3_600_000;
 /** No granule has more rows, unless `index_granularity` was raised. */
@@ -92,7 +93,7 @@ async function emptyMarkCaches({ host, replica }: Reader): Promise<string[]> {
     try {
       await host.run(`SYSTEM DROP ${cache}`, { doing: `emptying the ${cache.toLowerCase()} before ${replicaLabel(replica)} is read` });
     } catch (error) {
-      if (error instanceof MigrationError && error.type === 'ACCESS_DENIED') return ['the mark cache could not be emptied: files of marks may have been read from it'];
+      if (error instanceof MigrationError && error.type === 'ACCESS_DENIED') return [`the mark cache could not be emptied, for lack of ${grantStatement(FOR_MARK_CACHE, host.target.user)}: files of marks may have been read from it`];
       if (!(error instanceof MigrationError) || error.type !== 'UNSUPPORTED') throw error;
     }
   }
