@@ -71,7 +71,7 @@ async function grantsOf(server: ClickHouseHost, spec: MigrationSpec, host: HostS
   const toLook = await missingGrants(server, TO_LOOK);
   if (toLook.grants.length > 0) return toLook;
   const replicas = await listReplicas(server, spec);
-  return missingGrants(server, neededGrants(host, replicas, await zeroCopyAmong(server, replicas)));
+  return missingGrants(server, neededGrants(host, replicas, await zeroCopyAmong(server, replicas), spec.verify.blobs));
 }
 
 function wordsOf(error: unknown): string {

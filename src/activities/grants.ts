@@ -2,7 +2,7 @@ import { quoteIdentifier } from '../clickhouse/sql';
 import { STORE_DATABASE } from '../clickhouse/store';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
-import type { HostSpec } from '../domain/spec';
+import type { HostSpec, MigrationSpec } from '../domain/spec';
 import type { ListedReplica } from './inspect';
 import { settingOf, storageOf } from './zero-copy-storage';
 
@@ -15,10 +15,13 @@ const FOR_STORE = ['CREATE DATABASE', 'CREATE TABLE', 'DROP TABLE', 'INSERT', 'S
 /** DETACH needs DROP TABLE, ATTACH needs CREATE TABLE, and ATTACH PART, which repairs, needs INSERT. */
 const FOR_TABLES = ['SYSTEM MERGES', 'DROP TABLE', 'CREATE TABLE', 'SYSTEM RESTORE REPLICA', 'SYSTEM SYNC REPLICA', 'INSERT'] as const;
 
-/** What it needs beside of a database with a zero-copy table: they are stopped, and blobs are read. */
-const FOR_ZERO_COPY = ['SYSTEM MOVES', 'SYSTEM CLEANUP', 'SELECT'] as const;
-/** Once there is such a table: what is cached must not stand for a blob. */
-const CACHES = 'SYSTEM DROP MARK CACHE ON *.*';
+/** What it needs beside of a database with a zero-copy table: they are stopped. */
+const FOR_ZERO_COPY = ['SYSTEM MOVES', 'SYSTEM CLEANUP'] as const;
+/** And where `verify.blobs` has their blobs read. */
+const FOR_BLOBS = 'SELECT';
+
+/** Wanted, not needed: without it marks that are cached may stand for a blob, which is said of the replica. */
+export const FOR_MARK_CACHE = 'SYSTEM DROP MARK CACHE ON *.*';
 
 /** Wanted, not needed: without it a queue of asynchronous INSERTs is waited for. */
 export const FOR_ASYNC_INSERTS = 'SYSTEM FLUSH ASYNC INSERT QUEUE ON *.*';
@@ -35,17 +38,23 @@ export interface MissingGrants {
  * Every right that a run needs on a host, as `CHECK GRANT` takes it.
  *
  * @param zeroCopy those of the replicas that are zero-copy ones
+ * @param blobs how their blobs are proved (`verify.blobs`)
  * Source: https://clickhouse.com/docs/sql-reference/statements/grant
  */
-export function neededGrants(host: HostSpec, replicas: readonly ListedReplica[], zeroCopy: readonly ListedReplica[]): string[] {
+export function neededGrants(
+  host: HostSpec,
+  replicas: readonly ListedReplica[],
+  zeroCopy: readonly ListedReplica[],
+  blobs: MigrationSpec['verify']['blobs'],
+): string[] {
+  const forZeroCopy = blobs === 'locks' ? FOR_ZERO_COPY : [...FOR_ZERO_COPY, FOR_BLOBS];
   const databasesOf = (those: readonly ListedReplica[]): string[] =>
     [...new Set(those.filter(({ selected }) => selected).map(({ replica }) => replica.database))].sort();
   return [
     ...TO_LOOK,
     ...FOR_STORE.map((right) => `${right} ON ${STORE_DATABASE}.*`),
     ...databasesOf(replicas).flatMap((name) => FOR_TABLES.map((right) => `${right} ON ${quoteIdentifier(name)}.*`)),
-    ...databasesOf(zeroCopy).flatMap((name) => FOR_ZERO_COPY.map((right) => `${right} ON ${quoteIdentifier(name)}.*`)),
-    ...(zeroCopy.some(({ selected }) => selected) ? [CACHES] : []),
+    ...databasesOf(zeroCopy).flatMap((name) => forZeroCopy.map((right) => `${right} ON ${quoteIdentifier(name)}.*`)),
     ...(host.restart.strategy.kind === 'sql' ? ['SYSTEM SHUTDOWN ON *.*'] : []),
   ];
 }

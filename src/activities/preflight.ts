@@ -248,7 +248,7 @@ async function inspectHost(
     if (!(await checkGrants(server, host, TO_LOOK, found))) return undefined;
     const hold = await readHold(server, spec.id);
     const replicas = await listReplicas(server, spec);
-    await checkGrants(server, host, neededGrants(host, replicas, await zeroCopyAmong(server, replicas)), found);
+    await checkGrants(server, host, neededGrants(host, replicas, await zeroCopyAmong(server, replicas), spec.verify.blobs), found);
     return { spec: host, server, version, uuid: await serverUuid(server), hold, known: hold.sealed, replicas, lost: new Set() };
   } catch (error) {
     refuseHost(error, host, found);

@@ -5,6 +5,7 @@ import { locksOf, type ZeroCopyFacts, type ZeroCopyLock } from '../domain/zero-c
 import { type Connections, ensembleOf, sleep } from './deps';
 import { partBlobsOf } from './zero-copy-blobs';
 import { readLocks, readSharedId, savedLocks } from './zero-copy-locks';
+import { statementId } from './statement';
 import { readReplica } from './zero-copy-read';
 import { storageOf } from './zero-copy-storage';
 import type { HostTarget, RestoreInput, ZooKeeperTarget } from './types';
@@ -30,7 +31,13 @@ export async function proveZeroCopy(connections: Connections, input: RestoreInpu
   if (note.zeroCopy === null) return [];
   const words = await proveLocks(connections, input, note.zeroCopy);
   if (input.blobs === 'locks') return words;
-  return [...words, ...(await readReplica(connections.host(input.host), input.replica, input.blobs === 'full' ? Infinity : READ_WHOLE_BYTES))];
+  const read = await readReplica({
+    host: connections.host(input.host),
+    replica: input.replica,
+    wholeBytes: input.blobs === 'full' ? Infinity : READ_WHOLE_BYTES,
+    readId: statementId(input.migration, input.replica, 'read'),
+  });
+  return [...words, ...read];
 }
 
 /** @throws MigrationError `PROOF_FAILED` with the parts that have no lock */

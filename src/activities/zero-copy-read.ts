@@ -1,46 +1,30 @@
-import type { ClickHouseSettings } from '@clickhouse/client';
-
-import { clickHouseCode, CODES } from '../clickhouse/errors';
+import { CODES } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
-import { quoteIdentifier, quoteString, quoteTable, statements } from '../clickhouse/sql';
+import { quoteIdentifier, quoteString, statements } from '../clickhouse/sql';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel, type ReplicaRef } from '../domain/inventory';
-import { report } from './deps';
+import { FOR_MARK_CACHE, grantStatement } from './grants';
+import { readSkipIndexes } from './zero-copy-read-indexes';
+import { batchesOf, batchesOfBytes, BlobReader, codeOf, ofParts, type Part, proofFailed, slicesOf, unreadWords } from './zero-copy-reader';
 
-const READ_TIMEOUT_MS = 6 * 3_600_000;
 /** No granule has more rows, unless `index_granularity` was raised. */
 const ROWS_OF_GRANULE = 8_192;
+/** Marks that are looked at in one query: the server holds those of a part at once, some 20 bytes each. */
+const BATCH_MARKS = 4_000_000;
 /** Files of such a column depend on its rows; no index says where each begins. */
 const FILES_BY_ROW = /\b(?:JSON|Dynamic|Object|Variant)\b/u;
 /** Columns that a part may have beside those of its table, each in files of its own. */
 const PERSISTED = ['_row_exists', '_block_number', '_block_offset'];
+/** What a server answers that knows no `_part_offset`, or takes it in no PREWHERE (before 24.2). */
+const NO_PART_OFFSET: readonly unknown[] = [CODES.NOT_FOUND_COLUMN_IN_BLOCK, CODES.UNKNOWN_IDENTIFIER, CODES.ILLEGAL_PREWHERE];
 
-/** What a server's own caches hold is not taken for an answer; a setting that it does not know is left out. */
-const READING: ClickHouseSettings & Record<string, number> = {
-  asterisk_include_materialized_columns: 1,
-  enable_filesystem_cache: 0,
-  use_uncompressed_cache: 0,
-  use_page_cache_for_disks_without_file_cache: 0,
-  use_page_cache_for_object_storage: 0,
-  use_query_condition_cache: 0,
-  optimize_use_projections: 0,
-  apply_deleted_mask: 0,
-};
-/** Every part is to be looked at, whatever its partition and its key. */
-const ANALYSING: ClickHouseSettings & Record<string, number> = {
-  use_partition_pruning: 0,
-  use_primary_key: 0,
-  use_statistics_for_part_pruning: 0,
-  use_skip_indexes_on_data_read: 0,
-};
-
-interface Reader {
+export interface ReadInput {
   readonly host: ClickHouseHost;
   readonly replica: ReplicaRef;
   /** What is larger is not read whole: of a column the place where each of its files begins to hold anything. */
   readonly wholeBytes: number;
-  readonly known: ReadonlySet<string>;
-  readonly functions: ReadonlySet<string>;
+  /** What the ids of its queries begin with, see {@link BlobReader.open}. */
+  readonly readId: string;
 }
 
 /**
@@ -53,224 +37,188 @@ interface Reader {
  *
  * @throws MigrationError `PROOF_FAILED` with what could not be read
  */
-export async function readReplica(host: ClickHouseHost, replica: ReplicaRef, wholeBytes: number): Promise<string[]> {
+export async function readReplica({ host, replica, wholeBytes, readId }: ReadInput): Promise<string[]> {
   const parts = await activeParts(host, replica);
-  if (parts.n === 0) return [];
-  const reader: Reader = { host, replica, wholeBytes, ...(await whatItKnows(host)) };
-  const words = await emptyMarkCaches(reader);
-  words.push(...(await readColumns(reader, parts.bytes <= wholeBytes)));
-  words.push(...(await readProjections(reader)));
-  words.push(...(await readSkipIndexes(reader, parts.n)));
+  if (parts.length === 0) return [];
+  const reader = await BlobReader.open(host, replica, readId);
+  const words = [...reader.words, ...(await emptyMarkCaches(reader))];
+  words.push(...(await readColumns(reader, parts, wholeBytes)));
+  words.push(...(await readProjections(reader, wholeBytes)));
+  words.push(...(await readSkipIndexes(reader, parts)));
   return words;
 }
 
-async function activeParts(host: ClickHouseHost, replica: ReplicaRef): Promise<{ n: number; bytes: number }> {
-  const [row] = await host.select<{ n: string; bytes: string }>(
-    'SELECT count() AS n, sum(bytes_on_disk) AS bytes FROM system.parts WHERE active AND rows > 0 AND database = {database:String} AND table = {table:String}',
-    { params: nameOf(replica), doing: `measuring ${replicaLabel(replica)}` },
+async function activeParts(host: ClickHouseHost, { database, table }: ReplicaRef): Promise<Part[]> {
+  const rows = await host.select<PartRow>(
+    `SELECT name, rows, marks, bytes_on_disk AS bytes FROM system.parts
+     WHERE active AND rows > 0 AND database = {database:String} AND table = {table:String} ORDER BY name`,
+    { params: { database, table }, doing: `listing the parts of ${database}.${table}`, timeoutMs: 300_000 },
   );
-  return { n: Number(row?.n ?? 0), bytes: Number(row?.bytes ?? 0) };
+  return rows.map(partOf);
 }
 
-function nameOf({ database, table }: ReplicaRef): { database: string; table: string } {
-  return { database, table };
+interface PartRow {
+  readonly name: string;
+  readonly rows: string;
+  readonly marks: string;
+  readonly bytes: string;
 }
 
-async function whatItKnows(host: ClickHouseHost): Promise<Pick<Reader, 'known' | 'functions'>> {
-  const doing = 'asking for its settings and table functions';
-  const settings = await host.select<{ name: string }>('SELECT name FROM system.settings WHERE name IN ({names:Array(String)})', {
-    params: { names: [...Object.keys(READING), ...Object.keys(ANALYSING), 'ignore_data_skipping_indices'] },
-    doing,
-  });
-  const functions = await host.select<{ name: string }>("SELECT name FROM system.table_functions WHERE name IN ('mergeTreeIndex', 'mergeTreeProjection')", { doing });
-  return { known: new Set(settings.map(({ name }) => name)), functions: new Set(functions.map(({ name }) => name)) };
+function partOf({ name, rows, marks, bytes }: PartRow): Part {
+  return { name, rows: Number(rows), marks: Number(marks), bytes: Number(bytes) };
+}
+
+function bytesOf(parts: readonly Part[]): number {
+  return parts.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** Marks that a query read before the DETACH would stand for a file of marks that is gone. */
-async function emptyMarkCaches({ host, replica }: Reader): Promise<string[]> {
+async function emptyMarkCaches({ host, replica }: BlobReader): Promise<string[]> {
   for (const cache of ['MARK CACHE', 'INDEX MARK CACHE']) {
     try {
       await host.run(`SYSTEM DROP ${cache}`, { doing: `emptying the ${cache.toLowerCase()} before ${replicaLabel(replica)} is read` });
     } catch (error) {
-      if (error instanceof MigrationError && error.type === 'ACCESS_DENIED') return ['the mark cache could not be emptied: files of marks may have been read from it'];
+      if (error instanceof MigrationError && error.type === 'ACCESS_DENIED') return [`the mark cache could not be emptied, for lack of ${grantStatement(FOR_MARK_CACHE, host.target.user)}: files of marks may have been read from it`];
       if (!(error instanceof MigrationError) || error.type !== 'UNSUPPORTED') throw error;
     }
   }
   return [];
 }
 
-async function readColumns(reader: Reader, whole: boolean): Promise<string[]> {
-  const { host, replica } = reader;
-  const table = quoteTable(replica);
-  report({ doing: whole ? 'reading its blobs' : 'reading a granule of every file of its columns' });
-  const beside = await host.select<{ name: string }>(
+async function readColumns(reader: BlobReader, parts: readonly Part[], wholeBytes: number): Promise<string[]> {
+  const beside = await reader.ask<{ name: string }>(
     `SELECT DISTINCT column AS name FROM system.parts_columns
-     WHERE active AND database = {database:String} AND table = {table:String} AND column IN ({names:Array(String)}) ORDER BY name`,
-    { params: { ...nameOf(replica), names: PERSISTED }, doing: `reading the columns of ${replicaLabel(replica)}`, timeoutMs: 300_000 },
+     WHERE active AND database = {database:String} AND table = {table:String} AND column IN (${PERSISTED.map(quoteString).join(', ')}) ORDER BY name`,
+    'the columns',
   );
-  const all = `ignore(${['*', ...beside.map(({ name }) => quoteIdentifier(name))].join(', ')})`;
-  if (whole) {
-    await read(reader, `SELECT count() AS n FROM ${table} WHERE NOT ${all}`);
-    return [];
+  const all = ['*', ...beside.map(({ name }) => quoteIdentifier(name))];
+  if (bytesOf(parts) <= wholeBytes) return unreadWords('columns', await readWhole(reader, 'reading its blobs', parts, all));
+  if (!reader.functions.has('mergeTreeIndex')) return readFirstGranules(reader, parts, all);
+  const unread = [...(await readBeginnings(reader, parts, all)), ...(await readByRow(reader, parts))];
+  return unreadWords('columns', [...new Set(unread)]);
+}
+
+/** Every row of these columns. */
+async function readWhole(reader: BlobReader, what: string, parts: readonly Part[], columns: readonly string[]): Promise<string[]> {
+  return reader.inBatches(what, batchesOfBytes(parts), async (batch, settings) => {
+    for (const rows of rangesOf(reader, batch)) {
+      await reader.read(`SELECT count() AS n FROM ${reader.table} ${rows} WHERE ${ofParts(batch)} AND NOT ignore(${columns.join(', ')})`, settings);
+    }
+  });
+}
+
+/** A large part is read in pieces, where the server can: with `mergeTreeIndex` came `_part_offset` in PREWHERE. */
+function rangesOf({ functions }: BlobReader, batch: readonly Part[]): string[] {
+  const [first] = batch;
+  if (first === undefined || batch.length > 1 || !functions.has('mergeTreeIndex')) return [''];
+  const slices = slicesOf(first);
+  return slices.length === 1 ? [''] : slices.map(({ from, to }) => `PREWHERE _part_offset >= ${from} AND _part_offset < ${to}`);
+}
+
+async function readFirstGranules(reader: BlobReader, parts: readonly Part[], columns: readonly string[]): Promise<string[]> {
+  try {
+    const unread = await reader.inBatches('reading the first granule of its columns', batchesOfBytes(parts), async (batch, settings) => {
+      await reader.read(`SELECT count() AS n FROM ${reader.table} PREWHERE _part_offset < ${ROWS_OF_GRANULE} WHERE ${ofParts(batch)} AND NOT ignore(${columns.join(', ')})`, settings);
+    });
+    return ['of its columns the first granule was read: the server has no mergeTreeIndex', ...unreadWords('columns', unread)];
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === undefined || !NO_PART_OFFSET.includes(code)) throw error;
+    return [`its columns were not read: the server has no mergeTreeIndex, and does not read by _part_offset (code ${code}). With verify.blobs: full they are read`];
   }
-  if (!reader.functions.has('mergeTreeIndex')) {
-    await read(reader, `SELECT count() AS n FROM ${table} PREWHERE _part_offset < ${ROWS_OF_GRANULE} WHERE NOT ${all}`);
-    return ['of its columns the first granule was read: the server has no mergeTreeIndex'];
-  }
-  await read(reader, `SELECT count() AS n FROM ${table} PREWHERE (_part, _part_offset) IN (${await rowsToRead(reader)}) WHERE NOT ${all}`);
-  const columns = await host.select<{ name: string; type: string }>(
-    "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String} AND default_kind NOT IN ('ALIAS', 'EPHEMERAL')",
-    { params: nameOf(replica), doing: `reading the columns of ${replicaLabel(replica)}` },
-  );
-  const byRow = columns.filter(({ type }) => FILES_BY_ROW.test(type)).map(({ name }) => quoteIdentifier(name));
-  if (byRow.length > 0) await read(reader, `SELECT count() AS n FROM ${table} WHERE NOT ignore(${byRow.join(', ')})`);
-  return [];
+}
+
+/** The marks of every file, and of every file the granule where its data begin. */
+async function readBeginnings(reader: BlobReader, parts: readonly Part[], columns: readonly string[]): Promise<string[]> {
+  const { database, table } = reader.replica;
+  const index = `mergeTreeIndex(${quoteString(database)}, ${quoteString(table)}, with_marks = 1)`;
+  const described = await reader.ask<{ name: string }>(`DESCRIBE TABLE ${index}`, 'the files');
+  const streams = described.filter(({ name }) => name.endsWith('.mark')).map(({ name }) => quoteIdentifier(name));
+  const batches = batchesOf(parts, ({ marks }) => marks * streams.length, BATCH_MARKS);
+  return reader.inBatches('reading a granule of every file of its columns', batches, async (batch, settings) => {
+    for (const some of streamsTogether(streams, batch)) {
+      const rows = rowsToRead(`${index} WHERE ${ofParts(batch, 'part_name')}`, some);
+      await reader.read(`SELECT count() AS n FROM ${reader.table} PREWHERE (_part, _part_offset) IN (${rows}) WHERE ${ofParts(batch)} AND NOT ignore(${columns.join(', ')})`, settings);
+    }
+  });
+}
+
+/** So many streams of a batch that their marks are not too many: fewer than all of a large part. */
+function streamsTogether(streams: readonly string[], batch: readonly Part[]): string[][] {
+  const marks = batch.reduce((sum, part) => sum + part.marks, 0);
+  const most = Math.max(1, Math.floor(BATCH_MARKS / Math.max(1, marks)));
+  return Array.from({ length: Math.max(1, Math.ceil(streams.length / most)) }, (_, at) => streams.slice(at * most, (at + 1) * most));
 }
 
 /**
- * For each part the last rows of those granules in which its files begin to hold anything, by its marks: an array's elements may begin far
- * behind its first row. A granule is read up to the last row that is asked for. The marks of every file are read by this.
+ * For each part the last rows of those granules in which its files begin to hold anything: an array's elements may begin far behind its
+ * first row. By its marks that is the last granule whose mark is the first one's. A granule is read up to the last row that is asked for.
+ *
+ * @param index the index of some parts
  */
-async function rowsToRead({ host, replica }: Reader): Promise<string> {
-  const index = `mergeTreeIndex(${quoteString(replica.database)}, ${quoteString(replica.table)}, with_marks = 1)`;
-  const described = await host.select<{ name: string }>(`DESCRIBE TABLE ${index}`, { doing: `reading the files of ${replicaLabel(replica)}` });
-  const streams = described.filter(({ name }) => name.endsWith('.mark')).map(({ name }) => quoteIdentifier(name));
-  const differs = streams.map(
-    (name, at) => `toString(${name}) != leadInFrame(toString(${name})) OVER (PARTITION BY part_name ORDER BY mark_number ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS d${at}`,
-  );
-  const rows = ['max(last_row)', ...streams.map((_name, at) => `argMinIf(last_row, mark_number, d${at})`)];
-  return `SELECT part_name, arrayJoin(arrayDistinct([${rows.join(', ')}])) FROM (
-    SELECT ${['part_name', 'mark_number', 'sum(rows_in_granule) OVER (PARTITION BY part_name ORDER BY mark_number ROWS UNBOUNDED PRECEDING) - 1 AS last_row', ...differs].join(', ')}
-    FROM ${index}) GROUP BY part_name`;
+function rowsToRead(index: string, streams: readonly string[]): string {
+  const begins = streams.map((stream) => `argMin(mark_number, (${stream}, -toInt64(mark_number)))`);
+  return `SELECT part_name, last_row FROM (
+      SELECT part_name, mark_number, sum(rows_in_granule) OVER (PARTITION BY part_name ORDER BY mark_number ROWS UNBOUNDED PRECEDING) - 1 AS last_row FROM ${index})
+    WHERE (part_name, mark_number) IN (SELECT part_name, arrayJoin([${['max(mark_number)', ...begins].join(', ')}]) FROM ${index} GROUP BY part_name)`;
 }
 
-async function readProjections(reader: Reader): Promise<string[]> {
-  const { host, replica, wholeBytes, functions } = reader;
-  const columns = await host.select<{ name: string }>("SELECT name FROM system.columns WHERE database = 'system' AND table = 'projection_parts'", {
-    doing: 'looking how it lists projections',
-  });
+async function readByRow(reader: BlobReader, parts: readonly Part[]): Promise<string[]> {
+  const columns = await reader.ask<{ name: string; type: string }>(
+    "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String} AND default_kind NOT IN ('ALIAS', 'EPHEMERAL')",
+    'the columns',
+  );
+  const byRow = columns.filter(({ type }) => FILES_BY_ROW.test(type)).map(({ name }) => quoteIdentifier(name));
+  return byRow.length === 0 ? [] : readWhole(reader, 'reading columns whose files depend on their rows', parts, byRow);
+}
+
+async function readProjections(reader: BlobReader, wholeBytes: number): Promise<string[]> {
+  const unread: string[] = [];
+  const words: string[] = [];
+  for (const { projection, broken } of await projectionsOf(reader)) {
+    if (broken.length > 0) throw brokenProjection(reader.replica, projection, broken);
+    if (reader.functions.has('mergeTreeProjection')) words.push(...(await readProjection(reader, projection, wholeBytes)));
+    else unread.push(projection);
+  }
+  return unread.length === 0 ? words : [...words, `projections that were not read, for the server has no mergeTreeProjection: ${unread.join(', ')}`];
+}
+
+/** The table's projections, with the parts whose projection the server holds for broken. */
+async function projectionsOf(reader: BlobReader): Promise<{ projection: string; broken: string[] }[]> {
+  const columns = await reader.ask<{ name: string }>("SELECT name FROM system.columns WHERE database = 'system' AND table = 'projection_parts'", 'the list of projections');
   if (columns.length === 0) return [];
   const broken = columns.some(({ name }) => name === 'is_broken') ? 'groupArrayIf(parent_name, is_broken)' : 'emptyArrayString()';
-  const projections = await host.select<{ projection: string; n: string; bytes: string; broken: string[] }>(
-    `SELECT name AS projection, countIf(rows > 0) AS n, sum(bytes_on_disk) AS bytes, ${broken} AS broken FROM system.projection_parts
+  return reader.ask(
+    `SELECT name AS projection, ${broken} AS broken FROM system.projection_parts
      WHERE active AND database = {database:String} AND table = {table:String} GROUP BY projection ORDER BY projection`,
-    { params: nameOf(replica), doing: `reading the projections of ${replicaLabel(replica)}` },
+    'the projections',
   );
-  const unread: string[] = [];
-  for (const { projection, n, bytes, broken: parts } of projections) {
-    const [part] = parts;
-    if (part !== undefined) throw failed(replica, `the projection ${projection} of ${parts.length} of its parts cannot be read, such as of ${part} (system.projection_parts). A server keeps to that: once the blobs are there, ${statements.detachForNow(replica)}; ${statements.attach(replica)}; then retry`);
-    report({ doing: `reading the projection ${projection}` });
-    if (!functions.has('mergeTreeProjection')) {
-      unread.push(projection);
-      continue;
-    }
-    const source = `mergeTreeProjection(${[replica.database, replica.table, projection].map(quoteString).join(', ')})`;
-    const prewhere = Number(bytes) <= wholeBytes ? '' : `PREWHERE _part_offset < ${ROWS_OF_GRANULE}`;
-    const seen = await read(reader, `SELECT uniqExact(_part) AS n FROM ${source} ${prewhere} WHERE NOT ignore(*)`);
-    if (seen < Number(n)) throw failed(replica, `the projection ${projection} was read in ${seen} of ${n} parts`);
-  }
-  return unread.length === 0 ? [] : [`projections that were not read, for the server has no mergeTreeProjection: ${unread.join(', ')}`];
 }
 
-/** Each in every part, as a search reads it: nothing but the index. */
-async function readSkipIndexes(reader: Reader, parts: number): Promise<string[]> {
-  const { host, replica } = reader;
-  const indexes = await host.select<{ name: string; expr: string; bytes: string }>(
-    'SELECT name, expr, data_compressed_bytes AS bytes FROM system.data_skipping_indices WHERE database = {database:String} AND table = {table:String} ORDER BY name',
-    { params: nameOf(replica), doing: `reading the skip indexes of ${replicaLabel(replica)}` },
+function brokenProjection(replica: ReplicaRef, projection: string, broken: readonly string[]): MigrationError {
+  return proofFailed(replica, `the projection ${projection} of ${broken.length} of its parts cannot be read, such as of ${broken[0] ?? ''} (system.projection_parts). A server keeps to that: once the blobs are there, ${statements.detachForNow(replica)}; ${statements.attach(replica)}; then retry`);
+}
+
+async function projectionParts(reader: BlobReader, projection: string): Promise<Part[]> {
+  const rows = await reader.ask<PartRow>(
+    `SELECT one.parent_name AS name, rows, marks, bytes_on_disk AS bytes FROM system.projection_parts AS one
+     WHERE active AND rows > 0 AND database = {database:String} AND table = {table:String} AND one.name = ${quoteString(projection)} ORDER BY one.parent_name`,
+    `the projection ${projection}`,
   );
-  const unread: string[] = [];
-  for (const index of indexes) {
-    report({ doing: `reading the skip index ${index.name}` });
-    const others = indexes.filter(({ name }) => name !== index.name).map(({ name }) => quoteIdentifier(name));
-    const seen = await searchBy(reader, index, others);
-    // An index that was added after a part was written has no file in it, and one with no file at all is searched by nobody.
-    if (seen < parts && Number(index.bytes) > 0) unread.push(seen === 0 ? index.name : `${index.name} (read in ${seen} of ${parts} parts)`);
-  }
-  return unread.length === 0 ? [] : [`skip indexes that were not read: ${unread.join(', ')}`];
+  return rows.map(partOf);
 }
 
-/** In how many parts the index was used by a search for one of its values; 0 where no search is known that uses it. */
-async function searchBy(reader: Reader, index: { readonly name: string; readonly expr: string }, others: readonly string[]): Promise<number> {
-  const { host, replica, known } = reader;
-  const settings: ClickHouseSettings = {
-    ...knownOf(reader, { ...READING, ...ANALYSING }),
-    ...(others.length === 0 || !known.has('ignore_data_skipping_indices') ? {} : { ignore_data_skipping_indices: others.join(',') }),
-  };
-  const doing = `reading the skip index ${index.name} of ${replicaLabel(replica)}`;
-  const explain = (condition: string, more: ClickHouseSettings): Promise<{ explain: string }[]> =>
-    host.select(`EXPLAIN indexes = 1, json = 1 SELECT count() FROM ${quoteTable(replica)} WHERE ${condition}`, { settings: { ...settings, ...more }, doing, timeoutMs: READ_TIMEOUT_MS });
-  for (const condition of await searches(reader, index.expr)) {
-    try {
-      return partsOf(await explain(condition, { force_data_skipping_indices: quoteIdentifier(index.name) }), index.name);
-    } catch (error) {
-      if (!isAnswer(error)) throw error;
-      if (clickHouseCode(error) === CODES.INDEX_NOT_USED) continue;
-      try {
-        await explain(condition, { use_skip_indexes: 0 });
-      } catch {
-        // The search itself is not understood, whatever the index.
-        continue;
-      }
-      throw failed(replica, `its skip index ${index.name} cannot be read: ${error.message}`, error);
+async function readProjection(reader: BlobReader, projection: string, wholeBytes: number): Promise<string[]> {
+  const parts = await projectionParts(reader, projection);
+  const { database, table } = reader.replica;
+  const source = `mergeTreeProjection(${[database, table, projection].map(quoteString).join(', ')})`;
+  const whole = bytesOf(parts) <= wholeBytes;
+  const unread = await reader.inBatches(`reading the projection ${projection}`, batchesOfBytes(parts), async (batch, settings) => {
+    const rows = whole ? rangesOf(reader, batch) : [`PREWHERE _part_offset < ${ROWS_OF_GRANULE}`];
+    for (const prewhere of rows) {
+      const seen = await reader.read(`SELECT uniqExact(_part) AS n FROM ${source} ${prewhere} WHERE ${ofParts(batch)} AND NOT ignore(*)`, settings);
+      if (seen < batch.length) throw proofFailed(reader.replica, `the projection ${projection} was read in ${seen} of ${batch.length} parts`);
     }
-  }
-  return 0;
-}
-
-const LONGEST_VALUE = 200;
-
-/** Searches for a value that is there, in forms of which each kind of index knows one. */
-async function searches(reader: Reader, expr: string): Promise<string[]> {
-  try {
-    const rows = await reader.host.select<{ v: string }>(
-      `SELECT v FROM (SELECT formatRowNoNewline('Values', (${expr})) AS v FROM ${quoteTable(reader.replica)} WHERE isNotNull((${expr})) LIMIT ${ROWS_OF_GRANULE})
-       WHERE length(v) <= ${LONGEST_VALUE} ORDER BY length(v) DESC LIMIT 1`,
-      { settings: { ...knownOf(reader, READING), use_skip_indexes: 0 }, doing: `looking for a value in ${replicaLabel(reader.replica)}`, timeoutMs: READ_TIMEOUT_MS },
-    );
-    const [value] = rows;
-    if (value === undefined) return [`isNull((${expr}))`];
-    return [`(${expr}) IN ${value.v}`, `(${expr}) = ${value.v}`, `hasAny((${expr}), ${value.v})`];
-  } catch (error) {
-    // Its columns were read before: this text is what the server does not understand.
-    if (isAnswer(error)) return [];
-    throw error;
-  }
-}
-
-interface ExplainedPlan {
-  readonly Indexes?: readonly { readonly Type: string; readonly Name?: string; readonly 'Initial Parts'?: number }[];
-  readonly Plans?: readonly ExplainedPlan[];
-}
-
-function partsOf(rows: readonly { readonly explain: string }[], index: string): number {
-  const explained = JSON.parse(rows.map(({ explain }) => explain).join('\n')) as readonly { readonly Plan?: ExplainedPlan }[];
-  const count = ({ Indexes = [], Plans = [] }: ExplainedPlan): number =>
-    Math.max(0, ...Indexes.filter(({ Type, Name }) => Type === 'Skip' && Name === index).map((one) => one['Initial Parts'] ?? 0), ...Plans.map(count));
-  return Math.max(0, ...explained.map(({ Plan }) => (Plan === undefined ? 0 : count(Plan))));
-}
-
-function knownOf({ known }: Reader, settings: Readonly<Record<string, unknown>>): ClickHouseSettings {
-  return Object.fromEntries(Object.entries(settings).filter(([name]) => known.has(name))) as ClickHouseSettings;
-}
-
-async function read(reader: Reader, query: string): Promise<number> {
-  const { host, replica } = reader;
-  try {
-    const [row] = await host.select<{ n: string }>(query, { settings: knownOf(reader, READING), doing: `reading the blobs of ${replicaLabel(replica)}`, timeoutMs: READ_TIMEOUT_MS });
-    return Number(row?.n ?? 0);
-  } catch (error) {
-    if (!isAnswer(error)) throw error;
-    throw failed(replica, error.message, error);
-  }
-}
-
-/** A server's own answer that says neither that it is busy nor that it may not. */
-function isAnswer(error: unknown): error is MigrationError {
-  return error instanceof MigrationError && error.type === 'UNKNOWN' && clickHouseCode(error) !== undefined;
-}
-
-function failed(replica: ReplicaRef, why: string, cause?: unknown): MigrationError {
-  return new MigrationError('PROOF_FAILED', `${replicaLabel(replica)} has its parts, but not all of them can be read: ${why}`, cause === undefined ? {} : { cause });
+  });
+  return unreadWords(`the files of the projection ${projection}`, unread);
 }

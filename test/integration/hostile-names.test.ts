@@ -46,7 +46,7 @@ const VARIABLE = 'CH_ZK_MIGRATE_TEST_PASSWORD';
 const HOST = { restart: { strategy: { kind: 'command', command: ['true'] } } } as unknown as HostSpec;
 
 /** Exactly what a run is said to need, and for each of these rights a user that lacks it. */
-const NEEDED = neededGrants(HOST, DATABASES.map((database) => ({ selected: true, replica: { database } }) as unknown as ListedReplica), []);
+const NEEDED = neededGrants(HOST, DATABASES.map((database) => ({ selected: true, replica: { database } }) as unknown as ListedReplica), [], 'read');
 
 /** The embedded host, as every server without `select_from_system_db_requires_grant`, gives this one to every user. */
 const GIVEN_TO_ALL = 'SELECT ON system.*';
