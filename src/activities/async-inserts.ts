@@ -30,9 +30,9 @@ export async function flushAsyncInserts(host: ClickHouseHost, replica: ReplicaRe
   const first = await pendingAsyncInserts(host, replica);
   if (first.ids.length === 0 && first.writing === 0) return { waited: false };
   report({ doing: `SYSTEM FLUSH ASYNC INSERT QUEUE on ${host.name}` });
-  const refusal = await askTogether(host, 'flush of asynchronous inserts', { database: replica.database, table: replica.table }, async (tables) => {
-    const refused = await flush(host, tables);
-    return tables.map(() => refused);
+  const { refusal } = await askTogether(host, 'flush of asynchronous inserts', { database: replica.database, table: replica.table }, async (tables) => {
+    const flushed = await flush(host, tables);
+    return tables.map(() => flushed);
   });
   // One that writes without end fills it again at once: only what was there before is waited for.
   const seen = new Set(first.ids);
@@ -48,12 +48,12 @@ export async function flushAsyncInserts(host: ClickHouseHost, replica: ReplicaRe
 }
 
 /** Of the whole host, for all who ask at the same time. The refusal, where the server does not know the statement or does not let the user run it. */
-async function flush(host: ClickHouseHost, tables: readonly Pick<ReplicaRef, 'database' | 'table'>[]): Promise<MigrationError | undefined> {
+async function flush(host: ClickHouseHost, tables: readonly Pick<ReplicaRef, 'database' | 'table'>[]): Promise<{ readonly refusal?: MigrationError }> {
   try {
     await host.run(statements.flushAsyncInserts(), { doing: `writing the asynchronous INSERTs into ${labelOf(tables)}`, timeoutMs: FLUSH_TIMEOUT_MS });
-    return undefined;
+    return {};
   } catch (error) {
-    if (error instanceof MigrationError && error.kind !== 'passing') return error;
+    if (error instanceof MigrationError && error.kind !== 'passing') return { refusal: error };
     throw error;
   }
 }
