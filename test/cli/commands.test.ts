@@ -125,6 +125,8 @@ describe('commands on a migration', function () {
 
     await stage.start('real-2');
     const bare = stage.client.workflow.getHandle('real-2');
+    // A signal that comes with the start is handled before the pause that it would lift.
+    await until('real-2', ({ paused }) => paused);
     await bare.signal('resume');
     await until('real-2', ({ waitingFor }) => waitingFor?.gate === 'clean');
     await bare.signal('resume');
