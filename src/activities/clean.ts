@@ -221,8 +221,8 @@ function namesOf({ replicas }: CleanInput['table']): ReadonlySet<string> {
  */
 export async function sameRecord(zookeeper: ZooKeeperSession, path: string, members: ReadonlySet<string>): Promise<void> {
   const names = ((await zookeeper.children(`${path}/replicas`)) ?? []).filter((name) => members.has(name));
-  const log = ((await zookeeper.children(`${path}/log`)) ?? []).map((name) => Number(name.slice('log-'.length)));
-  const end = log.length === 0 ? 0 : Math.max(...log) + 1;
+  const log = (await zookeeper.children(`${path}/log`)) ?? [];
+  const end = Math.max(-1, ...log.map(indexOf)) + 1;
   const mutations = (await zookeeper.children(`${path}/mutations`)) ?? [];
   const records = await Promise.all(
     names.map(async (name) => {
@@ -237,8 +237,8 @@ export async function sameRecord(zookeeper: ZooKeeperSession, path: string, memb
       return {
         name,
         parts: new Set(parts ?? []),
-        queue: queue?.length ?? 0,
-        unread: log.filter((index) => index >= Number(pointer?.data.toString() ?? 0)).length,
+        queue: queue ?? [],
+        unread: log.filter((entry) => indexOf(entry) >= Number(pointer?.data.toString() ?? 0)),
         lost: lost?.data.toString() === '1',
         // Ids are numbers of one length; the pointer is empty before the first.
         mutations: mutations.filter((id) => id > (mutated?.data.toString() ?? '')).length,
@@ -254,13 +254,13 @@ export async function sameRecord(zookeeper: ZooKeeperSession, path: string, memb
     const words = undone.map(({ name, mutations: n }) => `"${name}" has ${n} mutation(s) to do`).join('; ');
     throw new MigrationError('REPLICAS_DIFFER', `${path}: what was asked of the table is not done: ${words}`, { details: { behind: undone.map(({ name }) => name), ahead: [] } });
   }
-  const [lone] = names;
-  if (names.length === 1 && lone !== undefined) return nothingOwed(zookeeper, path, lone);
+  const [lone] = records;
+  if (records.length === 1 && lone !== undefined) return nothingOwed(zookeeper, path, lone);
   const all = new Set(records.flatMap(({ parts }) => [...parts]));
-  const short = records.filter(({ parts, queue, unread }) => parts.size !== all.size || queue > 0 || unread > 0);
+  const short = records.filter(({ parts, queue, unread }) => parts.size !== all.size || queue.length > 0 || unread.length > 0);
   if (short.length === 0) return;
   const words = short.map(
-    ({ name, parts, queue, unread }) => `"${name}" has ${parts.size} of ${all.size} parts, ${queue} in its queue, ${unread} unread in the log (end ${end})`,
+    ({ name, parts, queue, unread }) => `"${name}" has ${parts.size} of ${all.size} parts, ${queue.length} in its queue, ${unread.length} unread in the log (end ${end})`,
   );
   const ahead = records.filter(({ parts }) => parts.size === all.size).map(({ name }) => name);
   if (ahead.length < records.length) words.push(`what is lacking was written by way of ${ahead.map((name) => `"${name}"`).join(', ') || 'several'}`);
@@ -273,15 +273,10 @@ export async function sameRecord(zookeeper: ZooKeeperSession, path: string, memb
  * Of a lone replica: nothing in its queue, nor in the log behind its pointer, that its table lacks. A partition that was dropped, say, would be
  * there again if the entry for it went with the path.
  */
-async function nothingOwed(zookeeper: ZooKeeperSession, path: string, name: string): Promise<void> {
+async function nothingOwed(zookeeper: ZooKeeperSession, path: string, { name, queue, unread }: { readonly name: string; readonly queue: readonly string[]; readonly unread: readonly string[] }): Promise<void> {
   const replica = `${path}/replicas/${name}`;
-  const [queue, pointer, log] = await Promise.all([
-    zookeeper.children(`${replica}/queue`),
-    zookeeper.get(`${replica}/log_pointer`),
-    zookeeper.children(`${path}/log`),
-  ]);
-  const unread = (log ?? []).filter((entry) => Number(entry.slice('log-'.length)) >= Number(pointer?.data.toString() ?? 0));
-  const nodes = [...(queue ?? []).map((entry) => `${replica}/queue/${entry}`), ...unread.map((entry) => `${path}/log/${entry}`)];
+  const nodes = [...queue.map((entry) => `${replica}/queue/${entry}`), ...unread.map((entry) => `${path}/log/${entry}`)];
+  if (nodes.length === 0) return;
   const entries = await Promise.all(nodes.map((node) => zookeeper.get(node)));
   // After the entries: a part and the entry for it are made together.
   const parts = await zookeeper.children(`${replica}/parts`);
@@ -292,4 +287,9 @@ async function nothingOwed(zookeeper: ZooKeeperSession, path: string, name: stri
     `${path}: what was asked of the table is not done: "${name}", its only replica, has ${owed.length} entries of its replication queue to do (${[...new Set(owed)].join(', ')})`,
     { details: { behind: [name], ahead: [] } },
   );
+}
+
+/** Of an entry of the log: `log-0000000012` is the twelfth after the first. */
+function indexOf(entry: string): number {
+  return Number(entry.slice('log-'.length));
 }

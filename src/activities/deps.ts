@@ -168,8 +168,15 @@ export async function withHeartbeat<T>(work: () => Promise<T>): Promise<T> {
 
 /** Throws when the activity was asked to stop; called between statements, never instead of looking at one that runs. */
 export function stopIfCancelled(): void {
-  const context = currentContext();
-  if (context?.cancellationSignal.aborted === true) throw new MigrationError('ABORTED', 'the activity was asked to stop');
+  if (isCancelled(currentContext())) throw askedToStop();
+}
+
+function isCancelled(context: Context | undefined): boolean {
+  return context?.cancellationSignal.aborted === true;
+}
+
+function askedToStop(): MigrationError {
+  return new MigrationError('ABORTED', 'the activity was asked to stop');
 }
 
 /**
@@ -185,21 +192,23 @@ export function fence(): void {
 /** {@link fence} of the running activity, for callbacks that do not know whose they are. */
 export function fenced(): () => void {
   const context = currentContext();
-  const pulse = context === undefined ? undefined : pulses.get(context);
   return () => {
-    if (context?.cancellationSignal.aborted === true) throw new MigrationError('ABORTED', 'the activity was asked to stop');
-    const stalledMs = pulse?.stalledMs();
-    if (stalledMs === undefined) return;
-    const seconds = Math.round(stalledMs / 1_000);
-    throw new MigrationError('STILL_RUNNING', `this attempt stood still for ${seconds} s, and another may have taken its place: it does nothing more, and is begun again`);
+    const why = whyNotOn(context);
+    if (why !== undefined) throw why;
   };
 }
 
 /** Whether another attempt may be at what this one does, now or since before: what it had sent may have been done after the other's work. */
 export function mayBeReplaced(): boolean {
-  const context = currentContext();
-  if (context === undefined) return false;
-  return context.cancellationSignal.aborted || pulses.get(context)?.stalledMs() !== undefined;
+  return whyNotOn(currentContext()) !== undefined;
+}
+
+function whyNotOn(context: Context | undefined): MigrationError | undefined {
+  if (isCancelled(context)) return askedToStop();
+  const stalledMs = context === undefined ? undefined : pulses.get(context)?.stalledMs();
+  if (stalledMs === undefined) return undefined;
+  const seconds = Math.round(stalledMs / 1_000);
+  return new MigrationError('STILL_RUNNING', `this attempt stood still for ${seconds} s, and another may have taken its place: it does nothing more, and is begun again`);
 }
 
 export function currentContext(): Context | undefined {

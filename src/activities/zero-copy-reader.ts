@@ -2,6 +2,7 @@ import type { ClickHouseSettings } from '@clickhouse/client';
 
 import { clickHouseCode, CODES, serverWords } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
+import { sortSettings } from '../clickhouse/pinned-settings';
 import { quoteString, quoteTable } from '../clickhouse/sql';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel, type ReplicaRef } from '../domain/inventory';
@@ -258,32 +259,16 @@ async function waitForOthers(host: ClickHouseHost, readId: string): Promise<void
 }
 
 /** Those that the server knows and the user may change, and those that the user may not. */
-async function usableSettings(host: ClickHouseHost): Promise<{ usable: Set<string>; forbidden: string[] }> {
+async function usableSettings(host: ClickHouseHost): Promise<{ usable: Set<string>; forbidden: readonly string[] }> {
   const wanted: ReadSettings = { ...READING, ...FOR_SOME };
   const rows = await host.select<{ name: string }>('SELECT name FROM system.settings WHERE name IN ({names:Array(String)}) ORDER BY name', {
     params: { names: Object.keys(wanted) },
     doing: 'asking for its settings',
   });
-  const known = rows.map(({ name }) => name);
-  if (await maySet(host, wanted, known)) return { usable: new Set(known), forbidden: [] };
-  const [usable, forbidden]: [Set<string>, string[]] = [new Set(), []];
-  for (const name of known) {
-    if (await maySet(host, wanted, [name])) usable.add(name);
-    else forbidden.push(name);
-  }
-  return { usable, forbidden };
-}
-
-async function maySet(host: ClickHouseHost, wanted: ReadSettings, names: readonly string[]): Promise<boolean> {
-  const settings = Object.fromEntries(names.map((name) => [name, wanted[name]])) as ClickHouseSettings;
-  try {
-    await host.select('SELECT 1', { settings, doing: 'asking which settings may be changed' });
-    return true;
-  } catch (error) {
-    const code = clickHouseCode(error);
-    if (code === CODES.SETTING_CONSTRAINT_VIOLATION || code === CODES.READONLY) return false;
-    throw error;
-  }
+  // Only those: what a server does not know would cost more questions, for every table.
+  const known = Object.fromEntries(rows.map(({ name }) => [name, wanted[name]])) as ClickHouseSettings;
+  const { accepted, forbidden } = await sortSettings((settings) => host.select('SELECT 1', { settings, doing: 'asking which settings may be changed' }), known);
+  return { usable: new Set(Object.keys(accepted)), forbidden };
 }
 
 function isBroken(code: number, error: MigrationError): boolean {

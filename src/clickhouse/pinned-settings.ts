@@ -72,14 +72,35 @@ const LIMITS: ClickHouseSettings = {
 };
 
 /**
- * The settings to pin on a server: all that it knows. An older one refuses a statement with a setting that it does not know, so it is
- * asked in halves which these are; `system.settings` is not, whose answer would be read through the settings in question.
+ * The settings to pin on a server: all that it knows.
  *
  * @param probe sends a statement of no consequence with these settings
  * @throws MigrationError `SETTING_FIXED` where the user's profile keeps one that decides on another value; whatever else `probe` throws
  */
-export async function settingsToPin(probe: (settings: ClickHouseSettings) => Promise<void>, host: string, user: string): Promise<ClickHouseSettings> {
-  const accepted = async (entries: readonly [string, unknown][]): Promise<readonly [string, unknown][]> => {
+export async function settingsToPin(probe: Probe, host: string, user: string): Promise<ClickHouseSettings> {
+  const wanted = { ...DECIDING, ...LIMITS };
+  const { accepted } = await sortSettings(probe, wanted, (name, error) => {
+    if (clickHouseCode(error) !== CODES.UNKNOWN_SETTING && Object.hasOwn(DECIDING, name)) throw fixed(error, host, user, name, wanted[name]);
+  });
+  return accepted;
+}
+
+type Probe = (settings: ClickHouseSettings) => Promise<unknown>;
+
+/**
+ * Which of these settings a statement may bring. A server refuses one with a setting that it does not know, or that the user may not change, so it is
+ * asked in halves which these are; `system.settings` is not, whose answer would be read through the settings in question.
+ *
+ * @param refused told of each that is refused, with the server's answer
+ * @throws whatever `refused` throws, and what `probe` throws that is no refusal
+ */
+export async function sortSettings(
+  probe: Probe,
+  settings: ClickHouseSettings,
+  refused: (name: string, error: unknown) => void = () => undefined,
+): Promise<{ readonly accepted: ClickHouseSettings; readonly forbidden: readonly string[] }> {
+  const forbidden: string[] = [];
+  const sort = async (entries: readonly [string, unknown][]): Promise<readonly [string, unknown][]> => {
     try {
       await probe(Object.fromEntries(entries) as ClickHouseSettings);
       return entries;
@@ -88,20 +109,21 @@ export async function settingsToPin(probe: (settings: ClickHouseSettings) => Pro
       if (code === undefined || !REFUSED.has(code)) throw error;
       const [first] = entries;
       if (entries.length === 1 && first !== undefined) {
-        if (code !== CODES.UNKNOWN_SETTING && Object.hasOwn(DECIDING, first[0])) throw fixed(error, host, user, first);
+        refused(first[0], error);
+        if (code !== CODES.UNKNOWN_SETTING) forbidden.push(first[0]);
         return [];
       }
       const middle = Math.ceil(entries.length / 2);
-      return [...(await accepted(entries.slice(0, middle))), ...(await accepted(entries.slice(middle)))];
+      return [...(await sort(entries.slice(0, middle))), ...(await sort(entries.slice(middle)))];
     }
   };
-  return Object.fromEntries(await accepted(Object.entries({ ...DECIDING, ...LIMITS }))) as ClickHouseSettings;
+  return { accepted: Object.fromEntries(await sort(Object.entries(settings))) as ClickHouseSettings, forbidden };
 }
 
 /** Codes of a statement that is refused for its settings: others may be right, or fewer. */
 export const REFUSED: ReadonlySet<number> = new Set([CODES.UNKNOWN_SETTING, CODES.READONLY, CODES.SETTING_CONSTRAINT_VIOLATION]);
 
-function fixed(error: unknown, host: string, user: string, [name, value]: readonly [string, unknown]): MigrationError {
+function fixed(error: unknown, host: string, user: string, name: string, value: unknown): MigrationError {
   const cause = error instanceof MigrationError ? error.options.cause : error;
   return new MigrationError(
     'SETTING_FIXED',

@@ -78,8 +78,8 @@ export function lostHosts(present: readonly { readonly name: string; readonly ho
   const here = new Set(present.map(({ name, hold }) => hold?.host ?? name));
   const lost = new Map<string, LostHost>();
   for (const { name: knownBy, hold } of present) {
-    // What is completed has left nothing detached anywhere.
-    if (hold?.released === 'completed') continue;
+    // What is completed, and was not begun again since, has left nothing detached anywhere.
+    if (hold?.released === 'completed' && !hold.held) continue;
     for (const one of hold?.hosts ?? []) if (!here.has(one.name) && !lost.has(one.name)) lost.set(one.name, { ...one, knownBy });
   }
   return [...lost.values()];

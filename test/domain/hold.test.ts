@@ -63,6 +63,12 @@ describe('hosts that a migration was begun with', () => {
     assert.deepEqual(names([{ name: 'ch-1', hold: aborted }]), []);
   });
 
+  it('none is lost of a migration that was completed, until it is begun again', () => {
+    const completed = [claimed('a'), { kind: 'sealed', data: { take: 'a', host: 'ch-1', hosts } }, released('completed')];
+    assert.deepEqual(names([{ name: 'ch-1', hold: holdOf(completed) }]), []);
+    assert.deepEqual(names([{ name: 'ch-1', hold: holdOf([...completed, claimed('b')]) }]), ['ch-2 by ch-1']);
+  });
+
   it('one may be missed where all of its replicas are named, and never where none is known', () => {
     const may = (replicas: string[], allowed: string[]): boolean => isAllowedToMiss({ name: 'x', replicas }, allowed);
     assert.deepEqual([may(['r2', 'r2b'], ['r2']), may(['r2', 'r2b'], ['r2b', 'r2', 'r9']), may([], ['r2'])], [false, true, false]);
