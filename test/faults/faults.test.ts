@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { killPart, startPart } from '../../src/dev/stack';
 import { ProxyHost } from '../support/proxy-host';
-import { type Child, Ground, pause, someTables, type SpecDocument, sql } from '../support/stack';
+import { type Child, eventually, Ground, hostAt, pause, someTables, type SpecDocument, sql } from '../support/stack';
 import { nodesAt, wholeTree } from '../support/zookeeper';
 import { finish, reasons, statementSeen } from './support';
 
@@ -214,22 +214,18 @@ describe('a worker that stands still until another has done its work', function 
       await ground.seed([{ database: ground.database, name: 'late', columns: 'p UInt8, x UInt32', partitionBy: 'p', orderBy: 'x', data: [{ select: 'SELECT number % 4, number FROM numbers(400)' }] }]);
       const before = await ground.oracle();
       const asleep = (first = ground.worker());
-      const spec = ground.spec((document) => {
-        document.clickhouse.hosts.forEach((host) => {
-          if (host['url'] === ground.firstHost.url) host['url'] = proxy.url;
-        });
-      });
+      const spec = ground.spec(hostAt(0, proxy.url));
       assert.equal((await ground.cli('start', spec, '--execute', '--json')).code, 0);
-      for (const end = Date.now() + 240_000; first !== undefined; await pause(100)) assert.ok(Date.now() < end, 'no DETACH');
+      await eventually(() => first === undefined, 'the DETACH');
       ground.worker();
       assert.equal(await finish(ground), 'completed', JSON.stringify((await ground.status()).failures));
       const marks = ground.marks();
       forward();
       const taken = (): string[] => ground.statements(marks, /^(?:DETACH|ATTACH) TABLE/u).map(({ text }) => text.slice(0, 6));
-      for (const end = Date.now() + 60_000; taken().length === 0; await pause(100)) assert.ok(Date.now() < end, 'the late DETACH did not come');
+      await eventually(() => taken().length > 0, 'the late DETACH', { withinMs: 60_000 });
       assert.deepEqual(taken(), ['DETACH']);
       asleep.kill('SIGCONT');
-      for (const end = Date.now() + 60_000; taken().length < 2; await pause(100)) assert.ok(Date.now() < end, 'it was not put back');
+      await eventually(() => taken().length > 1, 'that it is put back', { withinMs: 60_000 });
       assert.deepEqual(taken(), ['DETACH', 'ATTACH']);
       assert.deepEqual(await ground.oracle(), before);
     } finally {

@@ -2,17 +2,16 @@ import assert from 'node:assert/strict';
 
 import { execa } from 'execa';
 
-import { type Child, type Ground, pause } from '../support/stack';
+import { type Child, eventually, type Ground, pause } from '../support/stack';
 
 /** Waits until a host has begun a statement, and answers which host. */
 export async function statementSeen(ground: Ground, marks: Readonly<Record<string, number>>, pattern: RegExp, on?: string): Promise<string> {
-  const end = Date.now() + 240_000;
-  for (;;) {
-    const [seen] = ground.statements(marks, pattern).filter(({ host }) => on === undefined || host === on);
-    if (seen !== undefined) return seen.host;
-    if (Date.now() > end) throw new Error(`no statement like ${pattern.source} was sent`);
-    await pause(20);
-  }
+  let seen: string | undefined;
+  await eventually(() => {
+    seen = ground.statements(marks, pattern).find(({ host }) => on === undefined || host === on)?.host;
+    return seen !== undefined;
+  }, `a statement like ${pattern.source}`, { everyMs: 20 });
+  return seen ?? '';
 }
 
 /** Waits until `status` says why the migration does not get on. */

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 
 import { restartHost } from '../../src/dev/stack';
 import type { MigrationListing } from '../../src/client';
-import { Ground, pause, someTables } from '../support/stack';
+import { eventually, Ground, someTables } from '../support/stack';
 
 describe('a restart by hand', function () {
   this.timeout(600_000);
@@ -20,11 +20,7 @@ describe('a restart by hand', function () {
   it('is waited for in every view: status, list, watch, status file, details; and once it is done, in none', async () => {
     await ground.seed(someTables(ground.database, 1).filter(({ name }) => name === 't0'));
     const before = await ground.oracle();
-    ground.worker();
-    const spec = ground.spec((document) => {
-      document.clickhouse.restart = { manual: true, wave: 2 };
-    });
-    assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
+    await ground.startByHand();
     const asked = ground.hosts.map(({ name }) => `restart ${name} by hand now`);
     const asks = (text: string): boolean => asked.every((words) => text.includes(words));
 
@@ -32,15 +28,15 @@ describe('a restart by hand', function () {
       const { migrations } = await ground.json<{ migrations: MigrationListing[] }>('list');
       const mine = migrations.find(({ id }) => id === ground.id);
       return mine?.outcome === 'waiting' && asks(mine.waitingFor?.reason ?? '');
-    }, 'the list');
+    }, 'the list', { everyMs: 500 });
     await eventually(() => {
       const [header = ''] = readFileSync(ground.statusFile, 'utf8').split('\n');
-      return Promise.resolve(header.includes('phase restart, waiting') && asks(header));
-    }, 'the status file');
+      return header.includes('phase restart, waiting') && asks(header);
+    }, 'the status file', { everyMs: 500 });
     await eventually(async () => {
       const details = await ground.details();
       return details.includes('restart, waiting') && asks(details);
-    }, 'the details');
+    }, 'the details', { everyMs: 500 });
     assert.match((await ground.cli('list')).stdout, /waiting.*by hand/u);
     const exported = await ground.cli('export', ground.id);
     assert.ok(asks(exported.stdout.split('\n')[0] ?? ''), exported.stdout);
@@ -59,8 +55,3 @@ describe('a restart by hand', function () {
     assert.deepEqual(await ground.oracle(), before);
   });
 });
-
-async function eventually(seen: () => Promise<boolean>, what: string): Promise<void> {
-  for (const end = Date.now() + 240_000; Date.now() < end; await pause(500)) if (await seen()) return;
-  throw new Error(`not seen: ${what}`);
-}

@@ -1,7 +1,7 @@
 /** Temporal's database is lost: only the hosts' own tables know the migration. */
 import assert from 'node:assert/strict';
 
-import { Ground, pause, someTables } from '../support/stack';
+import { eventually, Ground, someTables } from '../support/stack';
 import type { Finding } from '../../src/domain/summary';
 
 interface Planned {
@@ -36,7 +36,7 @@ describe('a migration that only its hosts know', function () {
     const namespace = ground.id.replaceAll('_', '-');
     await ground.temporal('operator', 'namespace', 'create', '--namespace', namespace, '--retention', '24h');
     const there = ['--namespace', namespace];
-    for (const end = Date.now() + 240_000; (await ground.cli('list', ...there)).code !== 0; await pause(1_000)) assert.ok(Date.now() < end, 'no namespace');
+    await eventually(async () => (await ground.cli('list', ...there)).code === 0, 'the namespace', { everyMs: 1_000 });
 
     const fewer = ground.spec((document) => {
       document.clickhouse.hosts = document.clickhouse.hosts.filter(({ name }) => name === kept);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 
 import { planned, words } from '../support/findings';
 import { OldClickHouse } from '../support/old-clickhouse';
-import { Ground, pause, run, type SpecDocument } from '../support/stack';
+import { eventually, Ground, run, type SpecDocument } from '../support/stack';
 import { nodesAt, withZooKeeper } from '../support/zookeeper';
 
 describe('beside a real server of 2018', function () {
@@ -41,9 +41,8 @@ describe('beside a real server of 2018', function () {
     const name = `\`${ground.database}\`.live`;
     const active = async (wanted: boolean): Promise<void> => {
       const node = `${ground.from}${path}/replicas/old/is_active`;
-      for (const end = Date.now() + 240_000; (await withZooKeeper(ground.up, (session) => session.exists(node))) !== undefined !== wanted; await pause(200)) {
-        assert.ok(Date.now() < end, `the old server's replica is ${wanted ? 'not active' : 'active'}`);
-      }
+      const isThere = async (): Promise<boolean> => (await withZooKeeper(ground.up, (session) => session.exists(node))) !== undefined;
+      await eventually(async () => (await isThere()) === wanted, `that the old server's replica is ${wanted ? 'active' : 'not active'}`, { everyMs: 200 });
     };
     // A server of today refuses to join a path that one of 2018 leads, so it is away for that moment.
     await old.query(`CREATE TABLE live (d Date, x UInt64) ENGINE = ReplicatedMergeTree('${path}', 'old') PARTITION BY d ORDER BY x`);

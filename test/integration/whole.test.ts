@@ -145,11 +145,7 @@ describe('what is no single table', function () {
   it('a host that somebody restarted on the wrong root is waited for again after retry', async () => {
     await ground.seed(someTables(ground.database, 1).filter(({ name }) => name === 't0'));
     const before = await ground.oracle();
-    ground.worker();
-    const spec = ground.spec((document) => {
-      document.clickhouse.restart = { manual: true, wave: 2 };
-    });
-    assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
+    await ground.startByHand();
     await ground.until(({ waitingFor }) => (waitingFor?.reason ?? '').includes('by hand'), 'that somebody is asked');
     for (const { name } of ground.hosts) await restartHost(ground.up.dir, name);
     const astray = await ground.until(({ outcome }) => outcome === 'failed', 'the failure');

@@ -202,7 +202,7 @@ export class Ground {
   }
 
   /** Waits until the status is as wanted; while Temporal does not answer there is none. */
-  async until(wanted: (status: StatusDocument) => boolean, what: string, withinMs = 240_000): Promise<StatusDocument> {
+  async until(wanted: (status: StatusDocument) => boolean, what: string, withinMs = PATIENCE_MS): Promise<StatusDocument> {
     const end = Date.now() + withinMs;
     for (;;) {
       const status = await this.look().catch((error: unknown) => error as Error);
@@ -213,6 +213,16 @@ export class Ground {
       }
       await pause(200);
     }
+  }
+
+  /** Begins a migration whose hosts somebody restarts by hand. */
+  async startByHand(): Promise<void> {
+    this.worker();
+    const spec = this.spec((document) => {
+      document.clickhouse.restart = { manual: true, wave: 2 };
+    });
+    const started = await this.cli('start', spec, '--execute');
+    if (started.code !== 0) throw new Error(started.stdout + started.stderr);
   }
 
   /** What Temporal's Web UI shows as the workflow's details. */
@@ -341,6 +351,14 @@ async function sweep(up: StackDescription, root: string): Promise<void> {
 
 export async function pause(ms: number): Promise<void> {
   await new Promise((done) => setTimeout(done, ms));
+}
+
+/** How long is waited for what comes at once on a quick machine. */
+export const PATIENCE_MS = 240_000;
+
+/** Asks again and again until it is seen. */
+export async function eventually(seen: () => boolean | Promise<boolean>, what: string, { everyMs = 100, withinMs = PATIENCE_MS } = {}): Promise<void> {
+  for (const end = Date.now() + withinMs; !(await seen()); await pause(everyMs)) if (Date.now() > end) throw new Error(`not seen: ${what}`);
 }
 
 /** Small tables with many shapes: partitions, one with many parts, equal parts, an empty one, hostile names. */
