@@ -13,10 +13,11 @@ import { collisionsInDetached, nameableParts, repairParts, wherePartsLie } from 
 import { repairAsPlain } from './repair-plain';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, runningStatement, waitingWords, waitWhileRunning } from './look';
 import { insertedSince, proveByRows, proveAgainstFirst, ROW_KEEPING_ENGINE } from './proof';
-import { send, statementId } from './statement';
+import { send, type StatementEnd, statementId } from './statement';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { sameSetting } from './zero-copy-facts';
 import { proveZeroCopy } from './zero-copy-proof';
+import { withRoomForLocks } from './zero-copy-room';
 import { returnStrays } from './zero-copy-strays';
 import type { ReplicaOutcome, RestoreInput } from './types';
 
@@ -212,7 +213,7 @@ async function restore(
     );
   }
   const note: ReplicaNote = { ...before, seq: before.seq + 1, status: 'ZK_CLEANED', step: 'restoring' };
-  const sent = await connections.turns.take({ ...turnOf(input), what: 'restore' }, async () => {
+  const statement = async (): Promise<StatementEnd> => {
     stopIfCancelled();
     await connections.notes(input.host).write(migration, replica, note);
     await stopBackground(host, replica, note);
@@ -227,7 +228,8 @@ async function restore(
     } finally {
       watching.stop();
     }
-  });
+  };
+  const sent = await withRoomForLocks(connections, input, note, () => connections.turns.take({ ...turnOf(input), what: 'restore' }, statement));
   // "Replica path is present" says nothing of the parts: what is there is looked at next (engine facts, ClickHouse issue 111628).
   if (sent.end === 'refused' && sent.code !== CODES.BAD_ARGUMENTS) throw sent.error;
   if (!(await isRegistered(connections, input))) {
@@ -283,7 +285,7 @@ async function settle(connections: Connections, input: RestoreInput, note: Repli
     // Nothing is on its way any more, yet parts are missing: waiting longer brings none.
     if (standing.queueSize === 0 && !standing.readonly && Date.now() - since > QUIET_MS) return standing;
     if (Date.now() - since > (staysReadonly(standing, input) ? READONLY_LIMIT_MS : NO_PROGRESS_LIMIT_MS)) return standing;
-    if (!renewed && standing.readonly && standing.sessionExpired && Date.now() - since > SESSION_RENEWED_WITHIN_MS) {
+    if (!renewed && canBeRenewed(standing, input) && Date.now() - since > SESSION_RENEWED_WITHIN_MS) {
       await reattach(connections, input, note);
       renewed = true;
       since = Date.now();
@@ -309,6 +311,15 @@ function staysReadonly({ readonly, queueSize, sessionExpired }: Standing, { writ
 
 /** A server renews the session of a replica by itself within seconds, once its metadata is complete. */
 const SESSION_RENEWED_WITHIN_MS = 20_000;
+
+/**
+ * Where a new session makes a readonly replica active: its session has expired, or its RESTORE failed at a part, after which the server
+ * does not start a replica whose metadata may be complete. Active, it takes the parts that are missing.
+ */
+function canBeRenewed({ readonly, sessionExpired, queueSize, registered, difference }: Standing, { writable }: RestoreInput): boolean {
+  if (!readonly || sessionExpired) return readonly;
+  return registered && queueSize === 0 && difference.missingParts > 0 && writable === 'required';
+}
 
 /** A replica with an empty queue that stays short of parts for this long has all that it gets by itself. */
 const QUIET_MS = 3_000;

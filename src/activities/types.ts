@@ -195,6 +195,8 @@ export interface RestoreInput {
   readonly aborting?: true;
   /** The table has this replica alone: its merges start again with its proof. */
   readonly alone: boolean;
+  /** Another table keeps its zero-copy locks under the same id. Absent in the histories of before it was told. */
+  readonly sharing?: true;
 }
 
 export interface MergesInput {

@@ -9,6 +9,8 @@ export interface ServerStorage {
   readonly lockRoot: string;
   readonly compatible: boolean;
   readonly remoteDisks: ReadonlySet<string>;
+  /** The kinds of those disks, as the nodes of their locks name them: `s3` in `zero_copy_s3`. */
+  readonly lockKinds: ReadonlySet<string>;
   /** Storage policies with a disk that is not local, by name. */
   readonly remotePolicies: ReadonlySet<string>;
 }
@@ -48,9 +50,11 @@ export async function storageOf(host: ClickHouseHost): Promise<ServerStorage> {
 
 async function readStorage(host: ClickHouseHost): Promise<ServerStorage> {
   const doing = 'asking for its disks and zero-copy replication';
-  const disks = await host.select<{ name: string }>("SELECT name FROM system.disks WHERE lower(type) NOT IN ('local', 'memory')", { doing });
+  // Everything of them, for what an object storage is has a column of its own on newer servers.
+  const disks = await host.select<DiskRow>("SELECT * FROM system.disks WHERE lower(type) NOT IN ('local', 'memory')", { doing });
   const remoteDisks = new Set(disks.map(({ name }) => name));
-  if (remoteDisks.size === 0) return { on: false, lockRoot: DEFAULT_LOCK_ROOT, compatible: false, remoteDisks, remotePolicies: new Set() };
+  const lockKinds = new Set(disks.flatMap((disk) => lockKindOf(disk) ?? []));
+  if (remoteDisks.size === 0) return { on: false, lockRoot: DEFAULT_LOCK_ROOT, compatible: false, remoteDisks, lockKinds, remotePolicies: new Set() };
   const policies = await host.select<{ name: string }>(
     'SELECT DISTINCT policy_name AS name FROM system.storage_policies WHERE hasAny(disks, {disks:Array(String)})',
     { params: { disks: [...remoteDisks] }, doing },
@@ -61,8 +65,29 @@ async function readStorage(host: ClickHouseHost): Promise<ServerStorage> {
     lockRoot: values.get(SETTINGS.lockRoot) ?? DEFAULT_LOCK_ROOT,
     compatible: isOn(values.get(SETTINGS.compatible)),
     remoteDisks,
+    lockKinds,
     remotePolicies: new Set(policies.map(({ name }) => name)),
   };
+}
+
+interface DiskRow {
+  readonly name: string;
+  readonly type: string;
+  readonly object_storage_type?: string;
+}
+
+/** What `system.disks` calls an object storage, and what the nodes of locks call it (`DataSourceDescription` in ClickHouse's DiskType.cpp). */
+const LOCK_KINDS: ReadonlyMap<string, string> = new Map([
+  ['s3', 's3'],
+  ['hdfs', 'hdfs'],
+  ['azure', 'azure_blob_storage'],
+  ['azure_blob_storage', 'azure_blob_storage'],
+  ['azureblobstorage', 'azure_blob_storage'],
+  ['local', 'local_blob_storage'],
+]);
+
+function lockKindOf({ type, object_storage_type: storage }: DiskRow): string | undefined {
+  return LOCK_KINDS.get((storage ?? type).toLowerCase());
 }
 
 /** `<replicated_merge_tree>` overrides `<merge_tree>` for the tables that matter here; older versions list only the latter. */

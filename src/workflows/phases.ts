@@ -271,7 +271,7 @@ export class Phases {
   private async restoreTable(table: ReplicatedTable, where: 'before' | 'after'): Promise<void> {
     if (!isOpen(table)) return this.startMerges(table, where);
     if (table.replicas.length === 1) {
-      for (const replica of table.replicas) await this.restoreReplica(replica, where, undefined, true);
+      for (const replica of table.replicas) await this.restoreReplica(table, replica, where, undefined);
       return;
     }
     const { spec } = this.state;
@@ -282,9 +282,9 @@ export class Phases {
       const first = table.replicas.find(({ host }) => host === elected.first);
       if (first === undefined) throw new Error(`elected ${elected.first}, which has no replica of the table`);
       if (elected.note !== undefined) this.state.decide(`${first.database}.${first.table}: ${elected.note}`, undefined, new Date().toISOString());
-      await this.restoreReplica(first, where, undefined, false);
+      await this.restoreReplica(table, first, where, undefined);
       const others = table.replicas.filter((replica) => replica !== first);
-      await this.all(table, others, (replica) => this.restoreReplica(replica, where, first, false));
+      await this.all(table, others, (replica) => this.restoreReplica(table, replica, where, first));
     } finally {
       await this.startMerges(table, where);
     }
@@ -299,10 +299,10 @@ export class Phases {
   }
 
   private async restoreReplica(
+    table: ReplicatedTable,
     replica: ReplicaEntry,
     where: 'before' | 'after',
     first: ReplicaEntry | undefined,
-    alone: boolean,
   ): Promise<void> {
     const { spec } = this.state;
     const host = this.hostOf(replica.host);
@@ -317,7 +317,8 @@ export class Phases {
         blobs: spec.verify.blobs,
         limit: this.state.limits.restore,
         ...aborting(this.state),
-        alone,
+        alone: table.replicas.length === 1,
+        ...(table.sharers === undefined ? {} : { sharing: true as const }),
       },
     ]);
     this.runner.took([replica], outcome);

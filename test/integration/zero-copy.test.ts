@@ -76,6 +76,10 @@ describe('zero-copy tables', function () {
     assert.deepEqual(await ground.oracle(), before);
     await assertBlobsAndLocks(ground, ground.root, filesBefore);
     assert.deepEqual(await fence(), fenceBefore);
+    // Servers make what is missing above a lock together with it, and of two that do so at once one fails.
+    const paths = ['clickhouse/zero_copy/zero_copy_local_blob_storage', ...['shared', 'mutated'].map((table) => `clickhouse/tables/1/${ground.database}/${table}`)];
+    const made = await withZooKeeper(ground.up, (session) => Promise.all(paths.map(async (path) => BigInt((await session.exists(`${ground.root}/${path}`))?.czxid ?? assert.fail(path)))));
+    assert.ok(made.slice(1).every((path) => path > (made[0] ?? path)), made.join(' '));
     // What nobody held before is told once more at the end, by name, as it is then.
     const { warnings } = await ground.json<Pick<Plan, 'warnings'>>('status', ground.id);
     const told = warnings.filter(({ code }) => code.startsWith('ZERO_COPY_L') || code === 'ZERO_COPY_FOREIGN').map(({ code, table, message }) => `${code} ${table ?? ''}: ${message}`);
@@ -339,6 +343,28 @@ describe('zero-copy tables', function () {
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.deepEqual(await ground.oracle(), before);
     assert.deepEqual(await locks(), held);
+  });
+
+  it('whose RESTORE meets a lock that somebody made meanwhile are brought back all the same', async () => {
+    ground = await Ground.on('zc_met');
+    await ground.seed([onBlobs(ground.database, 'shared', 3), onBlobs(ground.database, 'good', 2)], { replicate: true });
+    const [before, files, id] = [await ground.oracle(), blobsOf(ground), await idOf(ground, 'shared')];
+    const [own] = await withZooKeeper(ground.up, async (session) => (await locksUnder(session, ground.from)).filter(({ top, part, replica }) => top === id && part === '1_0_0_0' && replica === 'ch-1'));
+    assert.ok(own !== undefined);
+    const lock = `${ground.root}${LOCK_ROOT}/${id}/1_0_0_0/${own.blob}/ch-1`;
+    ground.worker();
+    const spec = ground.spec((document) => {
+      Object.assign(document, { pauseBefore: ['restore'], onFailure: 'continue' });
+    });
+    assert.equal((await ground.cli('start', spec, '--execute', '--watch')).code, 4);
+    await withZooKeeper(ground.up, (session) => session.ensurePath(lock));
+    await ground.cli('approve', ground.id, 'restore');
+    // A part gets another number when it is attached once more, and with it another lock.
+    const done = await ground.cli('watch', ground.id);
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.match((await ground.cli('report', ground.id)).stdout, /repaired: 2 parts attached from detached/u);
+    assert.deepEqual(await ground.oracle(), before);
+    await assertBlobsAndLocks(ground, ground.root, files);
   });
 
   it('whose path is gone already lose no lock while a replica is attached again', async () => {
