@@ -85,7 +85,8 @@ async function runLocked(options: DemoOptions & { readonly interrupt: AbortSigna
   try {
     return await Promise.race([moveEverything(options), interrupted(interrupt)]);
   } finally {
-    if (!keep) {
+    // Where something was missing on this machine there is none.
+    if (!keep && readSettings(dir) !== undefined) {
       progress(interrupt.aborted ? 'interrupted: taking the stack down' : 'taking the stack down');
       await stackDown(dir);
     }

@@ -3,19 +3,37 @@ import { execa } from 'execa';
 import semver from 'semver';
 import which from 'which';
 import { cacheDir } from './cache';
-import { hasCachedZookeeper, INSTALLED_JAR } from './zookeeper-jars';
+import type { Progress } from './progress';
+import { findTemporalBinary, temporalBinary } from './temporal-binary';
+import { hasCachedZookeeper, INSTALLED_JAR, ZOOKEEPER_MISSING, zookeeperClassPath } from './zookeeper-jars';
 
 const NODE = '>=20.19.0';
 const JAVA_MAJOR = 11;
 
 /**
- * What the embedded stack lacks on this machine: a line for each, saying how to get it. Empty when
- * it can start. Fetches and builds nothing; the Temporal CLI is looked for when it is needed, for it
- * may be fetched or built (temporal-binary.ts).
+ * Sees that everything is here that an embedded stack is made of, before anything is started: first what this machine must have, then
+ * what is fetched or built once and kept in the cache.
+ *
+ * @throws Error a line for each thing that is missing, saying how to get it
  */
-export async function missingPrerequisites(): Promise<string[]> {
+export async function requireParts(progress: Progress): Promise<void> {
+  const missing = await missingPrerequisites();
+  if (missing.length > 0) throw new Error([...missing, ...(await temporalToCome())].join('\n'));
+  const fetched = await Promise.allSettled([temporalBinary(progress), zookeeperClassPath(progress)]);
+  const failures = fetched.filter((result) => result.status === 'rejected').map((result) => result.reason as Error);
+  if (failures.length > 0) throw new Error(failures.map(({ message }) => message).join('\n'), { cause: failures[0] });
+}
+
+/** What can be told at once. */
+async function missingPrerequisites(): Promise<string[]> {
   const [java, zookeeper] = await Promise.all([checkJava(), checkZookeeper()]);
   return [checkPlatform(), checkNode(), java, zookeeper, checkEngine()].filter((line) => line !== undefined);
+}
+
+/** Beside what is missing for certain: whether the Temporal CLI can be fetched is known only when that is tried. */
+async function temporalToCome(): Promise<string[]> {
+  if ((await findTemporalBinary()) !== undefined || (await which('go', { nothrow: true })) !== null) return [];
+  return ['the Temporal CLI is not here yet: it will be fetched; where it cannot be, install it (https://docs.temporal.io/cli), or Go to have it built'];
 }
 
 function checkPlatform(): string | undefined {
@@ -38,7 +56,7 @@ async function checkZookeeper(): Promise<string | undefined> {
   if (hasCachedZookeeper(cacheDir()) || fs.existsSync(INSTALLED_JAR) || (await which('mvn', { nothrow: true })) !== null) {
     return undefined;
   }
-  return 'ZooKeeper is missing: apt-get install zookeeper, or Maven (apt-get install maven) to have it fetched';
+  return ZOOKEEPER_MISSING;
 }
 
 function checkEngine(): string | undefined {

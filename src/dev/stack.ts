@@ -6,7 +6,7 @@ import { describeStack, type StackDescription } from './describe';
 import { withLock } from './lock';
 import { lastLines } from './log-tail';
 import { freePorts } from './ports';
-import { missingPrerequisites } from './prerequisites';
+import { requireParts } from './prerequisites';
 import { readLiveProcess, stopProcess, waitFor } from './processes';
 import { silent, type Progress } from './progress';
 import { readSettings, requireSettings, stackFiles, writeSettings, type StackSettings, type StackUser } from './stack-settings';
@@ -95,10 +95,7 @@ function isOther(settings: StackSettings, options: StackOptions): boolean {
 }
 
 async function makeStack(dir: string, options: StackOptions): Promise<StackSettings> {
-  const missing = await missingPrerequisites();
-  if (missing.length > 0) {
-    throw new Error(missing.join('\n'));
-  }
+  await requireParts(options.progress ?? silent);
   const count = options.hosts ?? 2;
   const replicas = options.replicas ?? 1;
   const [temporal = 0, ui = 0, zookeeper = 0, ...ports] = await freePorts(3 + 2 * count);

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
 import which from 'which';
-import { cachedFolder } from './cache';
+import { cacheDir, cachedFolder } from './cache';
 import type { Progress } from './progress';
 
 /** ZooKeeper's version, and the libraries beside it that its server needs but its artifact does not pull in. */
@@ -14,30 +14,44 @@ const ARTIFACTS = [
   ['org.slf4j', 'slf4j-simple', '2.0.13'],
 ] as const;
 
+/** How to get one, in a line. */
+export const ZOOKEEPER_MISSING = 'ZooKeeper is missing: apt-get install zookeeper, or Maven (apt-get install maven) to have it fetched';
+
 /** A ZooKeeper server installed by the system's package manager (Debian, Ubuntu). */
 export const INSTALLED_JAR = '/usr/share/java/zookeeper.jar';
 
 /**
- * Java's class path for a ZooKeeper server: the cached copy, the system's, or a copy fetched by
- * Maven into the cache.
+ * Java's class path for a ZooKeeper server: the cached copy, one fetched by Maven into the cache, or
+ * the system's.
  *
- * @throws Error when Maven is missing or cannot fetch it, with what it said
+ * @throws Error when none is there and Maven cannot fetch it, with what it said
  */
 export async function zookeeperClassPath(progress: Progress): Promise<string> {
-  const name = `zookeeper-${ZOOKEEPER_VERSION}`;
+  const installed = fs.existsSync(INSTALLED_JAR) ? `${INSTALLED_JAR}:/usr/share/java/*` : undefined;
   const maven = await which('mvn', { nothrow: true });
-  if (maven === null && fs.existsSync(INSTALLED_JAR)) {
-    return `${INSTALLED_JAR}:/usr/share/java/*`;
+  if (maven === null && !hasCachedZookeeper(cacheDir())) return installed ?? fail(ZOOKEEPER_MISSING);
+  try {
+    return path.join(await cachedZookeeper(maven ?? 'mvn', progress), '*');
+  } catch (error) {
+    if (installed === undefined) throw error;
+    progress('Maven cannot fetch ZooKeeper: the installed one is taken');
+    return installed;
   }
-  const dir = await cachedFolder(name, isComplete, async (draft) => {
+}
+
+function fail(message: string): never {
+  throw new Error(message);
+}
+
+async function cachedZookeeper(maven: string, progress: Progress): Promise<string> {
+  return cachedFolder(`zookeeper-${ZOOKEEPER_VERSION}`, isComplete, async (draft) => {
     progress(`fetching ZooKeeper ${ZOOKEEPER_VERSION} with Maven (once)`);
     fs.writeFileSync(path.join(draft, 'pom.xml'), pom());
-    await execa(maven ?? 'mvn', ['-B', '-q', 'dependency:copy-dependencies', '-DincludeScope=runtime', `-DoutputDirectory=${draft}`], {
+    await execa(maven, ['-B', '-q', 'dependency:copy-dependencies', '-DincludeScope=runtime', `-DoutputDirectory=${draft}`], {
       cwd: draft,
       all: true,
     });
   });
-  return path.join(dir, '*');
 }
 
 function isComplete(dir: string): boolean {

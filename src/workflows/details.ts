@@ -1,5 +1,5 @@
 import { escapeMarkdown } from '../domain/markdown';
-import { paceWords, type RateMeter } from '../domain/progress';
+import { paceWords, phaseProgress, type RateMeter } from '../domain/progress';
 import { countedHosts, type MigrationSummary } from '../domain/summary';
 
 /**
@@ -10,6 +10,7 @@ export function detailsText(summary: MigrationSummary, meter: RateMeter): string
   const total = Math.max(1, summary.replicas);
   const hosts = countedHosts(summary);
   const pace = paceWords(summary, meter);
+  const phases = summary.executed ? phaseProgress(summary).map(({ phase, done, total: of }) => `${phase} ${done}/${of}`) : [];
   const lines = [
     `**${escapeMarkdown(summary.id)}**: ${summary.phase}, ${summary.outcome}${summary.waitingFor === null ? '' : ` — ${escapeMarkdown(summary.waitingFor.reason)}`}`,
     '',
@@ -17,6 +18,7 @@ export function detailsText(summary: MigrationSummary, meter: RateMeter): string
     '',
     // The text stands until the next change: what it says of the pace was so then.
     ...(pace.length === 0 ? [] : [`**${pace.join(', ')}**, as of ${summary.updated}`, '']),
+    ...(phases.length === 0 ? [] : [`Replicas: ${phases.join(' · ')}`, '']),
     '| status | replicas |',
     '|---|---|',
     ...Object.entries(summary.counts)
@@ -33,6 +35,8 @@ export function detailsText(summary: MigrationSummary, meter: RateMeter): string
       lines.push(`- ${escapeMarkdown(`${host} ${database}.${table}`)} (${phase}) ${code}: ${escapeMarkdown(message)}`);
     }
   }
+  // The workflow does not know of them; the server shows them itself.
+  if (summary.outcome === 'running') lines.push('', 'Why something is tried again stands under Pending Activities.');
   if (summary.statusFileError !== undefined) lines.push('', `The status file cannot be written: ${escapeMarkdown(summary.statusFileError)}`);
   return lines.join('\n');
 }

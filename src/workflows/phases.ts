@@ -385,7 +385,7 @@ function placedTable(table: ReplicatedTable, where: 'before' | 'after'): Replica
 }
 
 /** The name of a table's first replica stands for it; its key keeps it apart from the tables of other shards with that name. */
-function nameOf(table: ReplicatedTable): { database: string; table: string; key: string } {
+function nameOf(table: ReplicatedTable): { hosts: string[]; database: string; table: string; key: string } {
   const [first] = table.replicas;
-  return { database: first?.database ?? '', table: first?.table ?? table.zookeeperPath, key: table.key };
+  return { hosts: table.replicas.map(({ host }) => host), database: first?.database ?? '', table: first?.table ?? table.zookeeperPath, key: table.key };
 }

@@ -214,11 +214,17 @@ const HALF_CHARACTER = /\p{Cs}$/u;
 /** Options that make an activity tell its host and table in the Web UI, by its id and its summary. */
 export function named(
   what: string,
-  replica: { readonly host?: string; readonly database: string; readonly table: string; readonly key?: string },
+  replica: { readonly host?: string; readonly hosts?: readonly string[]; readonly database: string; readonly table: string; readonly key?: string },
   taskQueue: string,
 ): ActivityOptions {
   const table = `${replica.database}.${replica.table}`;
-  const label = `${what} ${replica.host === undefined ? '' : `${replica.host} `}${table}`.replace(/\s+/gu, ' ');
-  const id = label.length > LONGEST_ID ? `${label.slice(0, LONGEST_ID).replace(HALF_CHARACTER, '')}… ${fnv1a64(label)}` : label;
-  return { summary: id, activityId: `${id} ${fnv1a64(JSON.stringify([what, replica.host, replica.database, replica.table, replica.key]))}`, taskQueue };
+  const label = (hosts: readonly string[]): string => shortened([what, ...(hosts.length === 0 ? [] : [hosts.join(', ')]), table].join(' ').replace(/\s+/gu, ' '));
+  const own = replica.host === undefined ? [] : [replica.host];
+  // A running migration is known by its ids, which stay as they were.
+  const id = label(own);
+  return { summary: label(replica.hosts ?? own), activityId: `${id} ${fnv1a64(JSON.stringify([what, replica.host, replica.database, replica.table, replica.key]))}`, taskQueue };
+}
+
+function shortened(label: string): string {
+  return label.length > LONGEST_ID ? `${label.slice(0, LONGEST_ID).replace(HALF_CHARACTER, '')}… ${fnv1a64(label)}` : label;
 }

@@ -156,9 +156,9 @@ describe('a worker that stands still until another has done its work', function 
   it('does nothing more when it wakes up: no table is detached, no node deleted, whatever it was about to do', async () => {
     const ground = await Ground.on('zombie');
     try {
-      await ground.seed(Array.from({ length: 12 }, (_, i) => ({
+      await ground.seed(Array.from({ length: 8 }, (_, i) => ({
         database: ground.database, name: `t${i}`, columns: 'day Date, x UInt32', partitionBy: 'day', orderBy: 'x',
-        data: [{ select: "SELECT toDate('2024-01-01') + number % 60, number FROM numbers(600)" }],
+        data: [{ select: "SELECT toDate('2024-01-01') + number % 20, number FROM numbers(600)" }],
       })));
       const before = await ground.oracle();
       const asleep: Child[] = [];
