@@ -12,7 +12,7 @@ import type { Findings, InspectedHost } from './preflight';
 import { readPartBlobs } from './zero-copy-blobs';
 import { type PartNames, partNamesOf } from './zero-copy-parts';
 import { tellSharedId } from './zero-copy-id';
-import { readLocks, readSharedId } from './zero-copy-locks';
+import { readLocks } from './zero-copy-locks';
 import { settingOf, storageOf, type ZeroCopySetting } from './zero-copy-storage';
 import { straysAmong } from './zero-copy-strays';
 
@@ -62,13 +62,8 @@ export async function checkZeroCopy(
     if (first === undefined) continue;
     if (!group.members.some(isOn)) await checkOff(zookeeper, group, parts, found);
     if (!checkSettings(group, found)) continue;
-    try {
-      const sharedId = await tellSharedId(zookeeper, first.host.server, first.listed.replica, first.setting.lockRoot);
-      carried.push({ ...group, sharedId, lockRoot: first.setting.lockRoot });
-    } catch (error) {
-      if (!(error instanceof MigrationError) || error.type !== 'UNSUPPORTED') throw error;
-      if (isSelected(group)) found.refuse('ZERO_COPY_ID', first.listed.replica, error.message, 'leave it out with tables.exclude; or make the node table_shared_id again, once you know its value');
-    }
+    const sharedId = await idOrRefusal(zookeeper, group, first, found);
+    if (sharedId !== undefined) carried.push({ ...group, sharedId, lockRoot: first.setting.lockRoot });
   }
   const planned = new Map<ListedReplica, PlannedZeroCopy>();
   for (const table of carried) {
@@ -79,6 +74,17 @@ export async function checkZeroCopy(
     await checkTable(connections, spec, table, sharers, parts, found, planned);
   }
   return planned;
+}
+
+/** Undefined where it cannot be told, which refuses a table that is selected. */
+async function idOrRefusal(zookeeper: ZooKeeperSession, group: Group, { host, listed, setting }: Member, found: Findings): Promise<string | undefined> {
+  try {
+    return await tellSharedId(zookeeper, host.server, listed.replica, setting.lockRoot);
+  } catch (error) {
+    if (!(error instanceof MigrationError) || error.type !== 'UNSUPPORTED') throw error;
+    if (isSelected(group)) found.refuse('ZERO_COPY_ID', listed.replica, error.message, 'leave it out with tables.exclude; or make the node table_shared_id again, once you know its value');
+    return undefined;
+  }
 }
 
 /** Ways of a migration that do not carry locks. */
@@ -160,9 +166,10 @@ function checkSettings(group: Group, found: Findings): boolean {
 
 /** Locks of a table that has the setting off on every replica: whatever part it removes now takes its blobs along, locked or not. */
 async function checkOff(zookeeper: ZooKeeperSession, group: Group, parts: ReadonlyMap<InspectedHost, PartsOnHost>, found: Findings): Promise<void> {
-  const sharedId = await readSharedId(zookeeper, group.path);
   const [first] = group.members;
-  if (first === undefined || sharedId === undefined || !isSelected(group)) return;
+  if (first === undefined || !isSelected(group)) return;
+  const sharedId = await idOrRefusal(zookeeper, group, first, found);
+  if (sharedId === undefined) return;
   const { locks } = await readLocks(zookeeper, { lockRoot: first.setting.lockRoot, sharedId }, group.path);
   for (const { host, listed } of group.members) {
     const here = parts.get(host);
@@ -196,8 +203,9 @@ async function checkTable(
     const own = locksOf(tree.locks, listed.replica.replicaName, new Set(names.active), blobs);
     const locked = new Set(own.map(({ part }) => part));
     const unlocked = names.active.filter((name) => !locked.has(name));
-    const strays = names.rows > 0 ? [] : straysAmong(listed.replica, names.lying, tree.locks, blobs);
-    warnOfParts(member, { unlocked, outdated: names.outdated, strays }, found);
+    const aside = straysAmong(listed.replica, names.lying, tree.locks, blobs);
+    const strays = names.rows > 0 ? [] : aside;
+    warnOfParts(member, { unlocked, outdated: names.outdated, strays, beside: names.rows > 0 ? aside : [] }, found);
     await checkTarget(connections, spec, table, member, blobs ?? new Set(locksOf(tree.locks, listed.replica.replicaName, new Set([...names.active, ...strays]), undefined).map(({ blob }) => blob)), found);
     planned.set(listed, {
       setting: member.setting.from,
@@ -279,7 +287,7 @@ async function checkRights({ host, listed: { replica } }: Member, spec: Migratio
 
 function warnOfParts(
   { listed: { replica } }: Member,
-  { unlocked, outdated, strays }: { readonly unlocked: readonly string[]; readonly outdated: readonly string[]; readonly strays: readonly string[] },
+  { unlocked, outdated, strays, beside }: Readonly<Record<'unlocked' | 'outdated' | 'strays' | 'beside', readonly string[]>>,
   found: Findings,
 ): void {
   if (unlocked.length > 0) {
@@ -290,6 +298,9 @@ function warnOfParts(
   }
   if (strays.length > 0) {
     found.warn('ZERO_COPY_BROKEN', replica, `it has no row, and ${strays.length} parts lie in detached/ with its locks, as a RESTORE that met old locks leaves them: ${strays.join(', ')}`, 'a start attaches exactly these parts again; look through the list first');
+  }
+  if (beside.length > 0) {
+    found.warn('ZERO_COPY_ASIDE', replica, `it has rows, and ${beside.length} parts lie in detached/ with its locks beside them, as a RESTORE that met a lock half way leaves them: ${someOf(beside)}`, 'they are not brought back, for nothing says that they belong to it: where they do, ALTER TABLE … ATTACH PART each of them first');
   }
 }
 

@@ -1,3 +1,4 @@
+import { clickHouseCode, CODES } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
@@ -46,11 +47,17 @@ async function idsWithLocks(zookeeper: ZooKeeperSession, host: ClickHouseHost, r
 
 /** Some of the replica's parts on its host, in `detached/` as well, each with the blob that its locks are named after. */
 async function partsOnHost(host: ClickHouseHost, replica: InventoryReplica): Promise<{ part: string; blob: string }[]> {
-  const rows = await host.select<{ part: string; path: string }>(
-    `SELECT splitByChar('/', local_path)[-2] AS part, remote_path AS path FROM system.remote_data_paths
-     WHERE local_path LIKE concat('%/', {uuid:String}, '/%/checksums.txt') AND NOT endsWith(local_path, '.proj/checksums.txt')
-     ORDER BY match(part, '^[^_]+(_[0-9]+){3,4}$') DESC, part LIMIT ${PARTS_LOOKED_FOR}`,
-    { params: { uuid: replica.uuid }, doing: `reading some blobs of ${replicaLabel(replica)}`, timeoutMs: 3_600_000 },
-  );
-  return rows.map(({ part, path }) => ({ part, blob: blobOfPath(path) }));
+  try {
+    const rows = await host.select<{ part: string; path: string }>(
+      `SELECT splitByChar('/', local_path)[-2] AS part, remote_path AS path FROM system.remote_data_paths
+       WHERE local_path LIKE concat('%/', {uuid:String}, '/%/checksums.txt') AND NOT endsWith(local_path, '.proj/checksums.txt')
+       ORDER BY match(part, '^[^_]+(_[0-9]+){3,4}$') DESC, part LIMIT ${PARTS_LOOKED_FOR}`,
+      { params: { uuid: replica.uuid }, doing: `reading some blobs of ${replicaLabel(replica)}`, timeoutMs: 3_600_000 },
+    );
+    return rows.map(({ part, path }) => ({ part, blob: blobOfPath(path) }));
+  } catch (error) {
+    const code = clickHouseCode(error);
+    if (code !== CODES.UNKNOWN_TABLE && code !== CODES.ACCESS_DENIED) throw error;
+    throw cannotTell(replica, 'its host does not tell which blobs its parts have (system.remote_data_paths)');
+  }
 }

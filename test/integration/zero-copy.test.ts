@@ -164,6 +164,31 @@ describe('zero-copy tables', function () {
     await assertBlobsAndLocks(ground, ground.from, files);
   });
 
+  it('that a RESTORE broke half way are told by plan, with the parts that nothing says belong to them', async () => {
+    ground = await Ground.on('zc_aside');
+    await ground.seed([onBlobs(ground.database, 'half', 3)], { replicate: true });
+    const [name, id, before] = [quoteTable({ database: ground.database, table: 'half' }), await idOf(ground, 'half'), await ground.oracle()];
+    const [row] = await sql<{ path: string }>(ground.firstHost.url, `SELECT zookeeper_path AS path FROM system.replicas WHERE database = '${ground.database}'`);
+    for (const { url } of ground.hosts) await run(url, `DETACH TABLE ${name} SYNC`);
+    await withZooKeeper(ground.up, async (session) => {
+      await session.deleteTree(`${ground.from}${row?.path ?? ''}`);
+      for (const { top, part, blob, replica } of await locksUnder(session, ground.from)) {
+        if (top === id && !(part === '1_0_0_0' && replica === 'ch-1')) await session.delete(`${ground.from}${LOCK_ROOT}/${top}/${part}/${blob}/${replica}`);
+      }
+    });
+    for (const { url } of ground.hosts) await run(url, `ATTACH TABLE ${name}`);
+    await assert.rejects(run(ground.firstHost.url, `SYSTEM RESTORE REPLICA ${name}`), /Creating shared lock/u);
+    await run(ground.firstHost.url, `DETACH TABLE ${name} SYNC`, `ATTACH TABLE ${name}`);
+    const plan = await ground.json<Plan>('plan', ground.spec(inPlace));
+    const told = plan.warnings.filter(({ code }) => code === 'ZERO_COPY_ASIDE').map(({ host, table, message }) => `${host} ${table ?? ''} ${message}`);
+    assert.equal(told.length, 1, JSON.stringify(plan.warnings));
+    assert.match(told[0] ?? '', /^ch-1 half it has rows, and 1 parts lie in detached\/ .*: 1_0_0_0$/u);
+    // As its operator would.
+    await run(ground.firstHost.url, ...['1_0_0_0', '2_0_0_0'].map((part) => `ALTER TABLE ${name} ATTACH PART '${part}'`));
+    for (const { url } of ground.hosts.slice(1)) await run(url, `SYSTEM RESTORE REPLICA ${name}`, `SYSTEM SYNC REPLICA ${name}`);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
   it('whose setting or blobs change on the way fail, by name, and are completed by retry once that is mended', async () => {
     ground = await Ground.on('zc_changed');
     await ground.seed([onBlobs(ground.database, 'setting', 2), onBlobs(ground.database, 'blob', 2), onBlobs(ground.database, 'good', 2)]);
