@@ -27,6 +27,10 @@ import { hostTarget, moves, zookeeperTarget } from './targets';
 /** Planned tables in one payload: some 300 bytes each, and 2 MB are the limit. */
 const PLANNED_A_PAGE = 2_000;
 
+/** Aborts that began before did all of their work again in each run. */
+const ABORT_GOES_ON = 'an abort that continues as new goes on where it was';
+/** Aborts that began before left out what a retry had left out. */
+const ABORT_TAKES_ALL = 'an abort takes along what a retry left out';
 /** Merges were not stopped right after the ATTACH of a take-over. */
 const LET_GO = 'take-over-lets-go';
 /** Migrations that began before the inventory was listed at the beginning go on without. */
@@ -102,11 +106,14 @@ class Migration {
   private from: Stage;
   /** An abort broke off with something that is no table's. */
   private broken = false;
+  /** The run before this one was full in the middle of an abort: it is not begun anew. */
+  private abortGoesOn: boolean;
 
   constructor(private readonly input: MigrationInput) {
     this.state = new MigrationState(input, now());
     registerHandlers(this.state, this.held);
     this.from = input.carried?.stage ?? 'preflight';
+    this.abortGoesOn = input.carried?.aborting === true;
     this.mirror = new Mirror(this.state);
     this.runner = new Runner(this.state, this.scopes);
     this.phases = new Phases(this.state, this.runner, this.scopes);
@@ -404,7 +411,16 @@ class Migration {
   private async abort(_after: string | undefined): Promise<boolean> {
     this.state.paused = false;
     this.state.waiting = null;
-    this.state.clearFailures();
+    // What failed in the run before has failed, and is not tried again in each run that follows.
+    this.state.givenUp = this.abortGoesOn && patched(ABORT_GOES_ON);
+    this.abortGoesOn = false;
+    if (!this.state.givenUp) this.state.clearFailures();
+    this.state.progress = {};
+    // What a retry left out, or did not take, is no less detached.
+    if ((this.state.skip.length > 0 || this.state.only.length > 0) && patched(ABORT_TAKES_ALL)) {
+      this.state.only = [];
+      this.state.skip = [];
+    }
     this.rebuildRunner();
     this.state.outcome = 'running';
     this.state.touch();
@@ -589,7 +605,7 @@ class Migration {
       code: 'HOST_LEFT_OUT',
       host,
       message: 'the abort left it out: its tables may be detached, and it holds them for this migration still',
-      fix: `should it come back: ch-zk-migrate start SPEC --execute, with this id, takes its tables along again`,
+      fix: `should it come back: ch-zk-migrate start SPEC --execute, with this id, takes its tables along again, or says where the others have lived on without it`,
     };
   }
 

@@ -122,10 +122,12 @@ export class Phases {
 
   /** Abort: every replica attached again where its nodes are. */
   giveBack(): Pass {
+    const once = patched(GIVEN_BACK_ONCE);
     return {
       regardless: true,
       // A deletion that was begun is finished before this, or failed in it.
-      pick: (table) => table.replicas.filter(({ status, step }) => status !== 'RESTORED' && step !== 'none' && step !== 'cleaning'),
+      pick: (table) =>
+        table.replicas.filter((replica) => replica.status !== 'RESTORED' && replica.step !== 'none' && replica.step !== 'cleaning' && !(once && isGivenBack(replica))),
       limit: () => inFlightFor(this.state.limits.restore),
       work: async (table, picked) => {
         await this.all(table, picked, (replica) => this.reattach(replica, 'before'));
@@ -224,7 +226,8 @@ export class Phases {
       limit: this.state.limits.clean,
       ...aborting(this.state),
       keep,
-      ...(this.state.withoutHosts.length === 0 ? {} : { hostsGone: true }),
+      writable: spec.verify.writable,
+      ...(this.state.withoutHosts.length === 0 ? {} : { hostsGone: true, goneHosts: this.state.withoutHosts }),
     };
     const name = nameOf(table);
     for (let returned = 0; ; returned += 1) {
@@ -346,6 +349,14 @@ export class Phases {
 const BY_HAND = 'a restart by hand is waited for, and said';
 /** Until then the activity has seen whether there is anything to wait for. */
 const ASKED_AFTER = '2s';
+
+/** Aborts that began before attached everything again in each run, and one whose history was full came to no end. */
+const GIVEN_BACK_ONCE = 'what is attached again is passed by';
+
+/** Attached where its nodes are, or without them and waiting for its RESTORE. */
+function isGivenBack({ attached, status, step, oldMetadata }: ReplicaEntry): boolean {
+  return attached && (step === 'returned' || (status === 'ZK_CLEANED' && oldMetadata !== 'kept' && BASELINE_SAVED.has(step)));
+}
 
 /** Migrations that began before it was noted that merges go on again leave alone what is proved. */
 const MERGES_TOO = 'merges that stayed stopped are started by a retry';

@@ -119,7 +119,8 @@ export class Runner {
   }
 
   private pick(pass: Pass, table: ReplicatedTable): readonly ReplicaEntry[] {
-    const picked = this.state.failedKeys.has(table.key) && pass.regardless !== true ? [] : pass.pick(table);
+    const failed = this.state.failedKeys.has(table.key) && (pass.regardless !== true || this.state.givenUp);
+    const picked = failed ? [] : pass.pick(table);
     for (const replica of table.replicas) {
       if (!picked.includes(replica) && !this.isLeftOut(replica)) this.state.progressed(replica.host, 'done');
     }

@@ -43,6 +43,8 @@ export class MigrationState {
   pauseReason: string | undefined;
   aborting = false;
   withoutHosts: string[] = [];
+  /** An abort goes on in a new run: what failed before is not tried again, and is still a failure in the end. */
+  givenUp = false;
   limits: ParallelSpec;
   skip: string[] = [];
   only: string[] = [];

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { CLI, Ground, run, someTables, type StatusDocument, sql, userTables } from '../support/stack';
+import { CLI, Ground, inPlace, run, someTables, type StatusDocument, sql, userTables } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
 const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
@@ -160,6 +160,66 @@ describe('a table whose restore cannot succeed', function () {
       mkdirSync(join(path, '../detached'), { recursive: true });
       renameSync(away, join(path, '../detached', path.split('/').filter((word) => word !== '').at(-1) ?? ''));
     }
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('and that was left out by a retry is no less brought back by an abort', async () => {
+    const before = await ground.oracle();
+    ground.worker();
+    const spec = ground.spec((document) => {
+      inPlace(document);
+      Object.assign(document, { pauseBefore: ['restore'], onFailure: 'continue' });
+    });
+    assert.equal((await ground.cli('start', spec, '--execute', '--watch')).code, 4);
+    const spoilt = [await spoil('t1'), await spoil('t2')];
+    await ground.cli('approve', ground.id, 'restore');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    assert.equal((await ground.cli('retry', ground.id, '--skip', '*.t1', '--watch')).code, 1);
+    for (const { mend } of spoilt) mend();
+    const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+    for (const { url } of ground.hosts) assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly'), []);
+  });
+
+  it('for somebody is at its new place already is not touched there', async () => {
+    const before = await ground.oracle();
+    await atTheGateBeforeRestore({ onFailure: 'continue' });
+    const [row] = await sql<{ path: string }>(ground.firstHost.url, `SELECT zookeeper_path AS path FROM system.replicas WHERE database = '${ground.database}' AND table = 't1'`);
+    const path = `${ground.root}${row?.path ?? assert.fail()}`;
+    await withZooKeeper(ground.up, (session) => session.ensurePath(`${path}/replicas/stranger`));
+    await ground.cli('approve', ground.id, 'restore');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    const { failures } = await ground.status();
+    assert.deepEqual(failures.map(({ table, code }) => `${table} ${code}`), ['t1 REPLICA_LIVE'], JSON.stringify(failures));
+    assert.match(failures[0]?.message ?? '', /has the replicas stranger already/u);
+    await withZooKeeper(ground.up, (session) => session.deleteTree(path));
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('for it came back short of a part from its DETACH stops before its RESTORE, until the part is there', async () => {
+    const before = await ground.oracle();
+    ground.worker();
+    const spec = ground.spec((document) => Object.assign(document, { pauseBefore: ['restart'], onFailure: 'continue' }));
+    const [part] = await sql<{ path: string }>(ground.firstHost.url, `SELECT path FROM system.parts WHERE active AND database = '${ground.database}' AND table = 't2' ORDER BY name LIMIT 1`);
+    assert.ok(part !== undefined);
+    assert.equal((await ground.cli('start', spec, '--execute', '--watch', '--json')).code, 4);
+    const away = join(ground.dir, 'away');
+    cpSync(part.path, away, { recursive: true });
+    rmSync(part.path, { recursive: true });
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'restart');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    const { failures } = await ground.status();
+    assert.deepEqual(failures.map(({ host, table, code }) => `${host} ${table} ${code}`), [`${ground.firstHost.name} t2 PROOF_FAILED`], JSON.stringify(failures));
+    assert.match(failures[0]?.message ?? '', /came back from detach short of parts/u);
+    assert.deepEqual(ground.statements(marks, /RESTORE REPLICA .*`t2`/u), []);
+    await run(ground.firstHost.url, `DETACH TABLE \`${ground.database}\`.t2 PERMANENTLY SYNC`);
+    cpSync(away, part.path, { recursive: true });
     const retried = await ground.cli('retry', ground.id, '--watch', '--json');
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.deepEqual(await ground.oracle(), before);
