@@ -7,7 +7,7 @@ import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, ensembleOf, fence, fenced, report } from './deps';
 import { updateOf } from './detach';
-import { stillHeld } from './hold';
+import { readHold, stillHeld } from './hold';
 import { lookAtReplica } from './look';
 import { refuseTree } from './path-guard';
 import { withWriters } from './writers';
@@ -116,6 +116,8 @@ async function barrier(
   if (input.keep !== 'delete-old') {
     await Promise.all(members.map((member) => seenDetached(connections, member)));
     await sharersAway(connections, input);
+  } else if (input.writable === 'required') {
+    await Promise.all(members.map((member) => seenActive(connections, member)));
   }
   const path = input.table.zookeeperPath;
   // A server of the ensemble that lags behind its leader would not know yet who came.
@@ -123,7 +125,7 @@ async function barrier(
   const registered = (await zookeeper.children(`${path}/replicas`)) ?? [];
   const known = new Set([...members.map(({ replica }) => replica.replicaName), ...input.allowMissingReplicas]);
   const stranger = registered.find((name) => !known.has(name));
-  if (stranger !== undefined && input.hostsGone !== true) {
+  if (stranger !== undefined && !(await areOfGoneHosts(connections, input, registered.filter((name) => !known.has(name))))) {
     throw new MigrationError('REPLICA_LIVE', `${path} has a replica "${stranger}" that is on no host of the spec`);
   }
   await Promise.all(
@@ -132,6 +134,24 @@ async function barrier(
       throw new MigrationError('REPLICA_LIVE', `${path}: the replica "${name}" is active in ZooKeeper`);
     }),
   );
+}
+
+/** Whether these are replicas of hosts that the abort leaves out, by what the inventory noted of them. */
+async function areOfGoneHosts(connections: Connections, { migration, hosts, hostsGone, goneHosts }: CleanInput, names: readonly string[]): Promise<boolean> {
+  const [target] = hosts;
+  if (hostsGone !== true || target === undefined) return false;
+  const sealed = (await readHold(connections.host(target), migration)).hosts.filter(({ name }) => goneHosts?.includes(name) !== false);
+  // An inventory of before they were noted, or with too many to note, does not tell.
+  if (sealed.length === 0 || sealed.some(({ replicas }) => replicas.length === 0)) return true;
+  const theirs = new Set(sealed.flatMap(({ replicas }) => replicas));
+  return names.every((name) => theirs.has(name));
+}
+
+/** Before its old metadata goes: the server has it attached and active, which is at its new place, for at the old one ZooKeeper would say so. */
+async function seenActive(connections: Connections, { replica, target }: Member): Promise<void> {
+  const { attached, readonly } = await lookAtReplica(connections.host(target), replica);
+  if (attached && !readonly) return;
+  throw new MigrationError('REPLICA_LIVE', `${replicaLabel(replica)} is ${attached ? 'readonly' : 'not attached'}: its old metadata is kept until its server has it active at its new place`);
 }
 
 async function seenDetached(connections: Connections, { replica, target, note }: Member): Promise<void> {
@@ -158,11 +178,12 @@ async function deleteNodes(
     if (begins) await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
     return;
   }
-  const begun = members.some(({ note }) => note.step === 'cleaning') || input.keep === 'delete-old';
+  // All were noted before the first node went: where one is not, nothing was deleted by this migration.
+  const begun = input.keep === 'delete-old' || members.every(({ note }) => note.step === 'cleaning' || hasReached(note.status, 'ZK_CLEANED'));
   const refusal = await refuseTree(zookeeper, path, children, begun || areRemains(children));
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
   if (!begun) {
-    refuseLivedOn(input, members);
+    await refuseLivedOn(zookeeper, input, members);
     await sameRecord(zookeeper, path, namesOf(input.table));
     await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
   }
@@ -181,13 +202,18 @@ async function deleteNodes(
   }
 }
 
-/** Cleaned once, and there again: an abort left a host out, and the others were restored and lived on. What it has is older than what they have. */
-function refuseLivedOn({ table }: CleanInput, members: readonly Member[]): void {
-  const behind = members.find(({ note }) => hasReached(note.status, 'ZK_CLEANED'));
+/**
+ * The deletion was begun or done once, and the path is there without this replica: an abort left its host out, and the others were restored
+ * and lived on. What it has is older than what they have.
+ */
+async function refuseLivedOn(zookeeper: ZooKeeperSession, { table }: CleanInput, members: readonly Member[]): Promise<void> {
+  const registered = new Set((await zookeeper.children(`${table.zookeeperPath}/replicas`)) ?? []);
+  const behind = members.find(({ replica, note }) => hasReached(note.status, 'ZK_CLEANED') || (note.step === 'cleaning' && !registered.has(replica.replicaName)));
   if (behind === undefined) return;
   throw new MigrationError(
     'REPLICA_LIVE',
-    `${table.zookeeperPath} was made anew without ${replicaLabel(behind.replica)}, and lived on: nothing of it is deleted. Abort; then on ${behind.replica.host} ATTACH the table and SYSTEM RESTORE REPLICA it, and it gets what the others have`,
+    `${table.zookeeperPath} was made anew without ${replicaLabel(behind.replica)}, and lived on: nothing of it is deleted. What ${behind.replica.host} has is older: ` +
+      `abort --without-host ${behind.replica.host}; then see there that it has nothing which the others lack, DROP its table, and CREATE it again: it fetches what the others have`,
   );
 }
 
@@ -215,8 +241,8 @@ function namesOf({ replicas }: CleanInput['table']): ReadonlySet<string> {
 }
 
 /**
- * ZooKeeper's own record of the inventory's replicas must be equal: the same parts, empty queues, the whole log read. Else one of them has
- * what another lacks (an INSERT that only one replica got), and it would be lost for the others. A replica whose host is gone for good
+ * ZooKeeper's own record of the inventory's replicas must be equal: the same parts, nothing but merges to do. Else one of them has what another
+ * lacks (an INSERT that only one replica got), and it would be lost for the others. A replica whose host is gone for good
  * is not among them: the plan said what only it had. A lone one must have done what was asked of it.
  */
 export async function sameRecord(zookeeper: ZooKeeperSession, path: string, members: ReadonlySet<string>): Promise<void> {
@@ -246,45 +272,57 @@ export async function sameRecord(zookeeper: ZooKeeperSession, path: string, memb
       };
     }),
   );
-  // A record that lost nodes says nothing of its parts: the election takes the most complete baseline, and the proof holds the others to theirs.
-  if (records.some(({ whole }) => !whole)) return;
+  const whole = records.filter((record) => record.whole);
   // What was accepted and not done yet would be gone with the path, and rows that were deleted be there again.
-  const undone = records.filter((record) => record.mutations > 0);
+  const undone = whole.filter((record) => record.mutations > 0);
   if (undone.length > 0) {
     const words = undone.map(({ name, mutations: n }) => `"${name}" has ${n} mutation(s) to do`).join('; ');
     throw new MigrationError('REPLICAS_DIFFER', `${path}: what was asked of the table is not done: ${words}`, { details: { behind: undone.map(({ name }) => name), ahead: [] } });
   }
-  const [lone] = records;
-  if (records.length === 1 && lone !== undefined) return nothingOwed(zookeeper, path, lone);
-  const all = new Set(records.flatMap(({ parts }) => [...parts]));
-  const short = records.filter(({ parts, queue, unread }) => parts.size !== all.size || queue.length > 0 || unread.length > 0);
+  const owing = await Promise.all(whole.map(async (record) => ({ ...record, owed: await owedBy(zookeeper, path, record) })));
+  const [lone] = owing;
+  // A record that lost nodes says nothing of its parts: the election takes the most complete baseline, and the proof holds the others to theirs.
+  // The same goes for parts that another one would still fetch from it.
+  const damaged = whole.length < records.length;
+  if (lone !== undefined && records.length === 1) refuseOwed(path, lone, lone.owed, 'its only replica, ');
+  for (const record of damaged ? owing : []) refuseOwed(path, record, record.owed.filter((kind) => !FETCHED.has(kind)), '');
+  if (damaged || records.length === 1) return;
+  const all = new Set(owing.flatMap(({ parts }) => [...parts]));
+  const short = owing.filter(({ parts, owed }) => parts.size !== all.size || owed.length > 0);
   if (short.length === 0) return;
   const words = short.map(
-    ({ name, parts, queue, unread }) => `"${name}" has ${parts.size} of ${all.size} parts, ${queue.length} in its queue, ${unread.length} unread in the log (end ${end})`,
+    ({ name, parts, queue, unread, owed }) =>
+      `"${name}" has ${parts.size} of ${all.size} parts, ${queue.length} in its queue, ${unread.length} unread in the log (end ${end})${owed.length === 0 ? '' : `, of which it has to do ${owed.length} (${[...new Set(owed)].join(', ')})`}`,
   );
-  const ahead = records.filter(({ parts }) => parts.size === all.size).map(({ name }) => name);
-  if (ahead.length < records.length) words.push(`what is lacking was written by way of ${ahead.map((name) => `"${name}"`).join(', ') || 'several'}`);
+  const ahead = owing.filter(({ parts }) => parts.size === all.size).map(({ name }) => name);
+  if (ahead.length < owing.length) words.push(`what is lacking was written by way of ${ahead.map((name) => `"${name}"`).join(', ') || 'several'}`);
   throw new MigrationError('REPLICAS_DIFFER', `${path}: ZooKeeper's record of the replicas differs: ${words.join('; ')}`, {
     details: { behind: short.map(({ name }) => name), ahead },
   });
 }
 
+/** The entries that bring a part, in words of {@link stillOwed}. */
+const FETCHED: ReadonlySet<string> = new Set(['get', 'attach']);
+
 /**
- * Of a lone replica: nothing in its queue, nor in the log behind its pointer, that its table lacks. A partition that was dropped, say, would be
- * there again if the entry for it went with the path.
+ * What a replica has in its queue, and in the log behind its pointer, that its table lacks. A partition that was dropped, say, would be there
+ * again if the entry for it went with the path. A merge changes no row, and is chosen again.
  */
-async function nothingOwed(zookeeper: ZooKeeperSession, path: string, { name, queue, unread }: { readonly name: string; readonly queue: readonly string[]; readonly unread: readonly string[] }): Promise<void> {
+async function owedBy(zookeeper: ZooKeeperSession, path: string, { name, queue, unread }: { readonly name: string; readonly queue: readonly string[]; readonly unread: readonly string[] }): Promise<string[]> {
   const replica = `${path}/replicas/${name}`;
   const nodes = [...queue.map((entry) => `${replica}/queue/${entry}`), ...unread.map((entry) => `${path}/log/${entry}`)];
-  if (nodes.length === 0) return;
+  if (nodes.length === 0) return [];
   const entries = await Promise.all(nodes.map((node) => zookeeper.get(node)));
   // After the entries: a part and the entry for it are made together.
   const parts = await zookeeper.children(`${replica}/parts`);
-  const owed = entries.flatMap((entry) => (entry === undefined ? [] : (stillOwed(entry.data.toString(), parts ?? []) ?? [])));
+  return entries.flatMap((entry) => (entry === undefined ? [] : (stillOwed(entry.data.toString(), parts ?? []) ?? [])));
+}
+
+function refuseOwed(path: string, { name }: { readonly name: string }, owed: readonly string[], only: string): void {
   if (owed.length === 0) return;
   throw new MigrationError(
     'REPLICAS_DIFFER',
-    `${path}: what was asked of the table is not done: "${name}", its only replica, has ${owed.length} entries of its replication queue to do (${[...new Set(owed)].join(', ')})`,
+    `${path}: what was asked of the table is not done: "${name}", ${only}has ${owed.length} entries of its replication queue to do (${[...new Set(owed)].join(', ')})`,
     { details: { behind: [name], ahead: [] } },
   );
 }

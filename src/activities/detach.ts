@@ -89,6 +89,9 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
       // A DETACH that another attempt had sent: the manifest that was noted before it is the one in force.
       if (!(await lookAtReplica(host, replica)).attached) return { note: await detachedByAnother(host, input) };
     }
+    // Noted before, so that whoever ends the migration knows whose merges to start again.
+    const stopping: ReplicaNote = { ...before, seq: before.seq + 1, zeroCopy };
+    await connections.notes(input.host).write(migration, replica, stopping);
     await stopBackground(host, replica, { zeroCopy });
     const manifest = await takeManifest(host, migration, replica, 'detach');
     // Of a table that went while its parts were read the list says nothing: it is not noted.
@@ -96,8 +99,8 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
       throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} went while its manifest was saved: it is looked at again`);
     }
     const note: ReplicaNote = {
-      ...before,
-      seq: before.seq + 1,
+      ...stopping,
+      seq: stopping.seq + 1,
       status: 'INIT',
       step: 'manifest',
       detachTake: manifest.take,

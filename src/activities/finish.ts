@@ -57,13 +57,17 @@ interface Ending {
 /** Merges of a replica stand still from its baseline to its proof: these are the steps between them, and `started` ends it. */
 const STANDS_STILL: readonly Step[] = ['baseline', 'restoring', 'repairing', 'restored'];
 
+/** Stopped before the manifest was saved, and never detached, or attached again since. */
+const NEVER_AWAY: readonly Step[] = ['none', 'manifest'];
+
 /**
  * Starts the merges of what was left out (`--skip`) before it was proved: nobody proves it any more, and a table without merges fills up
  * with parts. Those of a zero-copy table stay stopped: its blobs may have no lock, and a merge could delete what another replica needs.
  */
 async function letGoOn(connections: Connections, target: HostTarget, endings: readonly Ending[]): Promise<void> {
-  const still = endings.filter(({ host, attached, zeroCopy, step }) => host === target.name && attached && !zeroCopy && STANDS_STILL.includes(step));
-  for (const one of still) await startBackground(connections.host(target), one, { zeroCopy: null });
+  const here = endings.filter(({ host, attached }) => host === target.name && attached);
+  const still = here.filter(({ zeroCopy, step }) => NEVER_AWAY.includes(step) || (!zeroCopy && STANDS_STILL.includes(step)));
+  for (const one of still) await startBackground(connections.host(target), one, { zeroCopy: one.zeroCopy ? {} : null });
 }
 
 /** How each replica that was touched ends: what was noted of it, and whether its server has it attached now, and readonly. */

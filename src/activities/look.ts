@@ -15,6 +15,7 @@ export interface ReplicaState {
   readonly readonly: boolean;
   readonly zookeeperPath: string;
   readonly replicaName: string;
+  /** Without merges: where they are stopped a server goes on choosing them, and they bring no row. */
   readonly queueSize: number;
   readonly sessionExpired: boolean;
   /** What the server could not do at its last try at ZooKeeper. */
@@ -53,7 +54,7 @@ export async function lookAtReplica(host: ClickHouseHost, replica: ReplicaRef): 
     const all = await host.select<LookRow>(
       `SELECT 'table' AS kind, database, name AS table, toString(uuid) AS a, engine AS b, 0 AS readonly, toUInt32(0) AS queue_size, 0 AS expired,
          '' AS exception FROM system.tables WHERE ${condition('database', 'name')}
-       UNION ALL SELECT 'replica', database, table, zookeeper_path, replica_name, is_readonly, queue_size, is_session_expired, zookeeper_exception
+       UNION ALL SELECT 'replica', database, table, zookeeper_path, replica_name, is_readonly, toUInt32(queue_size - merges_in_queue), is_session_expired, zookeeper_exception
        FROM system.replicas WHERE ${condition('database', 'table')}`,
       { params, doing: `looking at ${labelOf(tables)}` },
     );

@@ -111,13 +111,15 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
       note = await restore(connections, input, note, await lookAtReplica(host, replica));
       words.push('repaired as a plain table for a moment: parts attached from detached/ by the saved manifest');
     } else {
-      const repaired = await repairParts(connections, input, note);
+      const repairing = note;
+      const repaired = await withRoomForLocks(connections, input, repairing, () => repairParts(connections, input, repairing));
       if (repaired > 0) words.push(`repaired: ${repaired} parts attached from detached/ by the saved manifest`);
     }
     standing = await settle(connections, input, note, await look(connections, input, note));
   }
   if (note.zeroCopy !== null && note.zeroCopy.strays > 0) {
-    note = await returnStrays(connections, input, note);
+    const returning = note;
+    note = await withRoomForLocks(connections, input, returning, () => returnStrays(connections, input, returning));
     words.push('brought back what a failed RESTORE had left in detached/');
     standing = await settle(connections, input, note, await look(connections, input, note));
   }

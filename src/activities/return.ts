@@ -10,8 +10,9 @@ import { type Connections, ensembleOf, report, sleep } from './deps';
 import { updateOf } from './detach';
 import { targetOf } from './elect';
 import { stillHeld } from './hold';
-import { lookAtReplica } from './look';
+import { lookAtReplica, waitWhileRunning } from './look';
 import { attachAsItIs } from './repair-plain';
+import { statementId } from './statement';
 import type { AttachInput, CleanInput, ReplicaOutcome } from './types';
 
 const ACTIVE_WITHIN_MS = 60_000;
@@ -41,6 +42,8 @@ export async function reattachReplica(connections: Connections, input: AttachInp
     await ensureAttached(connections, input);
     return { updates: [updateOf(replica, note)] };
   }
+  // A DETACH that a dead worker had sent would take it away again.
+  if (note.step === 'manifest') await waitWhileRunning(host, statementId(migration, replica, 'detach'));
   const zookeeper = await connections.zookeeper(ensembleOf(input.host, input.zookeeper, replica.zookeeperName), input.zookeeper.digestEnv);
   if ((await zookeeper.exists(`${replica.zookeeperPath}/replicas/${replica.replicaName}`)) === undefined) {
     return withoutNodes(connections, input, note);

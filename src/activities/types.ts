@@ -128,6 +128,10 @@ export interface CleanInput {
   readonly keep: 'delete' | 'keep' | 'delete-old';
   /** An abort leaves hosts out that are gone for good: replicas of theirs are no strangers, as long as they are not active. */
   readonly hostsGone?: boolean;
+  /** Those hosts, by the names that they had in the spec. Absent in the histories of before they were told. */
+  readonly goneHosts?: readonly string[];
+  /** Whether replicas at their new place have to be active there before what is old is deleted. Absent in the histories of before it was asked. */
+  readonly writable?: 'required' | 'report';
 }
 
 export interface RestartInput {

@@ -5,7 +5,7 @@ const PART = /^([^_]+)_(\d+)_(\d+)_\d+(?:_\d+)?$/u;
 const HEAD = /^(?:format version|create_time|source replica|block_id|log_entry_id):/u;
 
 /**
- * The kind of an entry of a replication log or queue that a lone replica still has to do, and without which its table is not what was asked
+ * The kind of an entry of a replication log or queue that a replica still has to do, and without which its table is not what was asked
  * for; undefined for one that may go with the path. That is one for a part that is there (its own INSERT, not ticked off yet), and a merge,
  * which changes no rows and is chosen again. Whatever is not understood is still to be done.
  *

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 
+import { quoteTable } from '../../src/clickhouse/sql';
 import { killPart, startPart } from '../../src/dev/stack';
-import { Ground, someTables, sql, userTables } from '../support/stack';
+import { ProxyHost, TAKEN } from '../support/proxy-host';
+import { eventually, Ground, hostAt, inPlace, run, someTables, sql, userTables } from '../support/stack';
 
 const TABLES = 5;
 
@@ -56,6 +58,45 @@ describe('an abort, with a host that is gone for good', function () {
     const again = await ground.cli('start', ground.spec(), '--execute', '--watch', '--json');
     assert.equal(again.code, 0, again.stdout + again.stderr);
     assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('that comes back when the others have lived on, half way through a deletion: theirs is not deleted, and the start says so', async () => {
+    const [, second] = ground.hosts;
+    assert.ok(second !== undefined);
+    // All of it was deleted, which is noted on the first host alone.
+    let noted = false;
+    const proxy = await ProxyHost.before(second.url, ({ text }) => {
+      if (!text.startsWith('INSERT INTO _ch_zk_migrate.statuses') || !text.includes('ZK_CLEANED')) return undefined;
+      noted = true;
+      return TAKEN;
+    });
+    try {
+      const spec = ground.spec((document) => {
+        inPlace(document);
+        hostAt(1, proxy.url)(document);
+      });
+      ground.worker();
+      assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
+      await eventually(() => noted, 'the end of the deletion');
+      await killPart(ground.up.dir, second.name);
+      const aborted = await ground.cli('abort', ground.id, '--without-host', second.name, '--watch', '--json');
+      assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+      const name = quoteTable({ database: ground.database, table: 't0' });
+      await run(ground.firstHost.url, `ALTER TABLE ${name} DELETE WHERE user < 500 SETTINGS mutations_sync = 2`, `INSERT INTO ${name} SELECT toDate('2024-01-01'), 7, 'since'`);
+      const lives = await ground.oracle([ground.firstHost]);
+
+      await startPart(ground.up.dir, second.name);
+      proxy.script = () => undefined;
+      const again = await ground.cli('start', spec, '--execute', '--watch', '--json');
+      assert.equal(again.code, 1, again.stdout + again.stderr);
+      const { failures } = await ground.status();
+      assert.ok(failures.some(({ code, message }) => code === 'REPLICA_LIVE' && message.includes(`was made anew without ${second.name}`)), JSON.stringify(failures));
+      const left = await ground.cli('abort', ground.id, '--without-host', second.name, '--watch', '--json');
+      assert.equal(left.code, 0, left.stdout + left.stderr);
+      assert.deepEqual(await ground.oracle([ground.firstHost]), lives);
+    } finally {
+      await proxy.close();
+    }
   });
 
   it('of a migration that was terminated with its nodes deleted restores the tables of the others', async () => {

@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+
+import { quoteTable } from '../../src/clickhouse/sql';
+import type { SeedTable } from '../../src/dev/seed';
+import { ProxyHost, TAKEN } from '../support/proxy-host';
+import { eventually, Ground, hostAt, inPlace, pause, run, sql } from '../support/stack';
+
+/** As servers have it by default: what may be merged is chosen as soon as there is enough of it. */
+const MERGING = 'max_bytes_to_merge_at_max_space_in_pool = 161061273600, max_bytes_to_merge_at_min_space_in_pool = 1048576';
+/** A server that found nothing to merge looks again a second later, and not after a minute. */
+const OFTEN = { merge_selecting_sleep_ms: 300, max_merge_selecting_sleep_ms: 1_000 };
+const PARTS = 30;
+
+describe('merges', function () {
+  this.timeout(600_000);
+  let ground: Ground;
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  function manyParts(name: string, settings: SeedTable['settings'] = {}): SeedTable {
+    return {
+      ...{ database: ground.database, name, columns: 'x UInt64', orderBy: 'x', settings: { ...OFTEN, ...settings } },
+      data: Array.from({ length: PARTS }, (_, i) => ({ select: `SELECT number + ${i * 10} FROM numbers(10)` })),
+    };
+  }
+
+  it('that a server chooses while they are stopped hold up neither the barrier nor a proof, and are done afterwards', async () => {
+    ground = await Ground.on('chosen');
+    await ground.seed([manyParts('plain'), manyParts('blobs', { storage_policy: 'object_storage' })], { replicate: true });
+    const before = await ground.oracle();
+    ground.worker();
+    assert.equal((await ground.cli('start', ground.spec(), '--execute', '--pause-before', 'detach', '--watch')).code, 4);
+    const chosen = async (url: string): Promise<number> => Number((await sql<{ n: string }>(url, `SELECT sum(merges_in_queue) AS n FROM system.replicas WHERE database = '${ground.database}'`))[0]?.n);
+    for (const table of ['plain', 'blobs']) {
+      const name = quoteTable({ database: ground.database, table });
+      await ground.onEach(`SYSTEM STOP MERGES ${name}`);
+      await run(ground.firstHost.url, `ALTER TABLE ${name} MODIFY SETTING ${MERGING}`);
+    }
+    for (const { url } of ground.hosts) await eventually(async () => (await chosen(url)) > 0, 'merges in its queue');
+    await ground.cli('approve', ground.id, 'detach');
+    const done = await ground.until(({ outcome }) => outcome !== 'running' && outcome !== 'waiting', 'the end');
+    assert.equal(done.outcome, 'completed', JSON.stringify(done.failures));
+    // None went back to catch up.
+    const { decisions } = await ground.json<{ decisions: { what: string }[] }>('status', ground.id);
+    assert.deepEqual(decisions.filter(({ what }) => what.includes('goes back')), []);
+    for (const { url } of ground.hosts) {
+      const parts = async (): Promise<number> => Number((await sql<{ n: string }>(url, `SELECT count() AS n FROM system.parts WHERE active AND database = '${ground.database}'`))[0]?.n);
+      await eventually(async () => (await parts()) < 2 * PARTS, 'what is merged afterwards');
+    }
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('that were stopped by a worker which died before it had saved a manifest go on after an abort', async () => {
+    ground = await Ground.on('stopped');
+    await ground.seed([manyParts('stopped')]);
+    const before = await ground.oracle();
+    const name = quoteTable({ database: ground.database, table: 'stopped' });
+    const proxy = await ProxyHost.before(ground.firstHost.url);
+    try {
+      const marks = ground.marks();
+      const sent = (what: 'START' | 'STOP'): number => ground.statements(marks, new RegExp(`^SYSTEM ${what} MERGES`, 'u')).filter(({ host, text }) => host === ground.firstHost.name && text.endsWith(name)).length;
+      let held = false;
+      proxy.script = ({ text }) => {
+        if (!text.startsWith("INSERT INTO _ch_zk_migrate.manifests") || sent('STOP') === 0) return undefined;
+        held = true;
+        return TAKEN;
+      };
+      const worker = ground.worker();
+      const spec = ground.spec((document) => {
+        inPlace(document);
+        hostAt(0, proxy.url)(document);
+      });
+      assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
+      await eventually(() => held, 'the manifest');
+      worker.kill('SIGKILL');
+      proxy.script = () => undefined;
+      const started = sent('START');
+      await pause(500);
+      ground.worker();
+      const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+      assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+      assert.ok(sent('START') > started, 'no merges were started again');
+      assert.deepEqual(await ground.oracle(), before);
+    } finally {
+      await proxy.close();
+    }
+  });
+});
