@@ -32,7 +32,7 @@ export interface MigrationWorker {
   readonly identity: string;
   /** Resolves when the worker has drained and its connections are closed. */
   readonly ended: Promise<void>;
-  /** Takes nothing new; what runs may finish for {@link DRAIN_MS}, then is left to another worker. */
+  /** Takes nothing new, and gives back what waits for its turn; what runs may finish for {@link DRAIN_MS}, then is left to another worker. */
   drain(): void;
 }
 
@@ -83,6 +83,7 @@ export async function startWorker(choices: WorkerChoices): Promise<MigrationWork
     shutdownForceTime: DRAIN_MS + FORCE_AFTER_DRAIN_MS,
   });
   const drain = (): void => {
+    connections.turns.drain();
     if (worker.getState() === 'RUNNING') worker.shutdown();
   };
   const ended = run(worker, connection, connections, choices.handleSignals === false ? undefined : drain);

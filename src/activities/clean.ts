@@ -5,6 +5,7 @@ import { areRemains } from '../domain/guards';
 import { stillOwed } from '../domain/queue-entry';
 import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
+import { ensureAttached } from './attach';
 import { type Connections, ensembleOf, fence, fenced, report } from './deps';
 import { updateOf } from './detach';
 import { readHold, stillHeld } from './hold';
@@ -40,6 +41,8 @@ async function barrierAndDelete(connections: Connections, input: CleanInput): Pr
     return { updates: members.map(({ replica, note }) => updateOf(replica, note)) };
   }
   const zookeeper = await sessionOf(connections, input);
+  const behind = input.aborting === true && input.keep === 'delete' ? await livedOnWithout(zookeeper, input, members) : [];
+  if (behind.length > 0) return { updates: await Promise.all(behind.map((member) => takeBack(connections, input, member))) };
   await barrier(connections, input, members, zookeeper);
   await saveLocks(connections, input, members, zookeeper);
   if (input.keep === 'keep') {
@@ -203,18 +206,36 @@ async function deleteNodes(
 }
 
 /**
- * The deletion was begun or done once, and the path is there without this replica: an abort left its host out, and the others were restored
- * and lived on. What it has is older than what they have.
+ * Replicas whose nodes this migration deleted, or began to, and without which the path is there again: an abort left their hosts out, and the
+ * others were restored and lived on. What they have is older.
  */
-async function refuseLivedOn(zookeeper: ZooKeeperSession, { table }: CleanInput, members: readonly Member[]): Promise<void> {
+async function livedOnWithout(zookeeper: ZooKeeperSession, { table }: CleanInput, members: readonly Member[]): Promise<Member[]> {
+  const cleaned = ({ note }: Member): boolean => note.step === 'cleaning' || hasReached(note.status, 'ZK_CLEANED');
+  if (members.every(cleaned)) return [];
   const registered = new Set((await zookeeper.children(`${table.zookeeperPath}/replicas`)) ?? []);
-  const behind = members.find(({ replica, note }) => hasReached(note.status, 'ZK_CLEANED') || (note.step === 'cleaning' && !registered.has(replica.replicaName)));
+  if (registered.size === 0) return [];
+  return members.filter((member) => hasReached(member.note.status, 'ZK_CLEANED') || (member.note.step === 'cleaning' && !registered.has(member.replica.replicaName)));
+}
+
+async function refuseLivedOn(zookeeper: ZooKeeperSession, input: CleanInput, members: readonly Member[]): Promise<void> {
+  const [behind] = await livedOnWithout(zookeeper, input, members);
   if (behind === undefined) return;
+  const { host } = behind.replica;
   throw new MigrationError(
     'REPLICA_LIVE',
-    `${table.zookeeperPath} was made anew without ${replicaLabel(behind.replica)}, and lived on: nothing of it is deleted. What ${behind.replica.host} has is older: ` +
-      `abort --without-host ${behind.replica.host}; then see there that it has nothing which the others lack, DROP its table, and CREATE it again: it fetches what the others have`,
+    `${input.table.zookeeperPath} was made anew without ${replicaLabel(behind.replica)}, and lived on: nothing of it is deleted. What ${host} has is older: ` +
+      `abort, which attaches it again, readonly; then see there that it has nothing which the others lack, DROP it, and CREATE it again: it fetches what the others have`,
   );
+}
+
+/** Abort: such a replica is attached as it is. */
+async function takeBack(connections: Connections, input: CleanInput, { replica, target, note }: Member): Promise<ReturnType<typeof updateOf>> {
+  const { migration, zookeeper, limit } = input;
+  await stillHeld(connections.host(target), migration, replica);
+  await ensureAttached(connections, { migration, host: target, replica, zookeeper, limit });
+  const returned: ReplicaNote = { ...note, seq: note.seq + 1, status: 'INIT', step: 'returned', baselineTake: '' };
+  await connections.notes(target).write(migration, replica, returned);
+  return updateOf(replica, returned, 'the others were restored without it and have lived on: it is attached again, readonly, and what it has is older than theirs');
 }
 
 /** Before the locks of a zero-copy table go, whose path may have been gone already, and nobody have looked since it waited for its turn. */

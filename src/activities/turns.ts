@@ -28,6 +28,7 @@ export interface Turn {
  * migration, lowers a limit or aborts it meanwhile: so it is asked once more, right before it begins.
  */
 export class Turns {
+  private draining = false;
   private readonly answers = new Map<string, { until: number; answer: Promise<Control | undefined> }>();
 
   constructor(
@@ -38,12 +39,18 @@ export class Turns {
   /** @throws MigrationError `RECALLED`: nothing was begun, and the workflow begins it again when it may be */
   async take<T>({ migration, what, host, limit, aborting }: Turn, work: () => Promise<T>): Promise<T> {
     return this.slots.run(keyOf(what, host), limit, work, async () => {
+      if (this.draining) throw new MigrationError('RECALLED', 'the worker was told to stop: this was not begun, and is by another');
       const now = await this.control(migration);
       if (now === undefined) return undefined;
       if (now.aborting && aborting !== true) throw new MigrationError('RECALLED', 'the migration is aborted: this was not begun');
       if (now.paused && !now.aborting) throw new MigrationError('RECALLED', 'the migration is paused: this was not begun, and is when it goes on');
       return now.limits[limitOf(what)];
     });
+  }
+
+  /** From now on nothing begins here any more; what has begun ends. */
+  drain(): void {
+    this.draining = true;
   }
 
   /** The same for what belongs to something that was begun, which is finished whatever was said since. */

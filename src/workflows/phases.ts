@@ -110,11 +110,15 @@ export class Phases {
     };
   }
 
-  /** Abort, first: a deletion that was begun is finished, while nothing of the table is attached. */
+  /**
+   * Abort, first: a deletion that was begun is finished, while nothing of the table is attached. What was to be deleted with nodes that others
+   * have made anew since is attached again instead.
+   */
   finishCleaning(): Pass {
+    const once = patched(GIVEN_BACK_ONCE);
     return {
       regardless: true,
-      pick: (table) => (table.replicas.some(({ step }) => step === 'cleaning') ? table.replicas : []),
+      pick: (table) => (table.replicas.some((replica) => replica.step === 'cleaning' || (once && livedOnWithout(table, replica))) ? table.replicas : []),
       limit: () => inFlightFor(this.state.limits.clean),
       work: (table) => this.cleanTable(table, 'delete'),
     };
@@ -352,6 +356,14 @@ const ASKED_AFTER = '2s';
 
 /** Aborts that began before attached everything again in each run, and one whose history was full came to no end. */
 const GIVEN_BACK_ONCE = 'what is attached again is passed by';
+
+/**
+ * An abort that left the replica's host out made the nodes anew for the others, which live on since: it was to lose its nodes with them, and
+ * has what is older than theirs.
+ */
+function livedOnWithout({ replicas }: ReplicatedTable, { status, oldMetadata }: ReplicaEntry): boolean {
+  return status === 'ZK_CLEANED' && oldMetadata !== 'kept' && replicas.some((other) => (other.status === 'INIT' || other.status === 'DETACHED') && other.step !== 'cleaning');
+}
 
 /** Attached where its nodes are, or without them and waiting for its RESTORE. */
 function isGivenBack({ attached, status, step, oldMetadata }: ReplicaEntry): boolean {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { connectTemporal } from '../../src/client';
 import { CLI, Ground, inPlace, run, someTables, type StatusDocument, sql, userTables } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
@@ -249,6 +250,30 @@ describe("a reset with Temporal's own CLI", function () {
     const watched = await ground.cli('watch', ground.id, '--json');
     assert.equal(watched.code, 0, watched.stdout + watched.stderr);
     assert.deepEqual(ground.statements(marks, SENT), []);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('of a running migration to a point inside a phase that is over goes on from what its hosts know, and sends nothing again', async () => {
+    const before = await ground.oracle();
+    ground.worker();
+    const spec = ground.spec((document) => Object.assign(document, { pauseBefore: ['restore'], parallel: { detach: 1, clean: 1, restore: 1 } }));
+    const marks = ground.marks();
+    assert.equal((await ground.cli('start', spec, '--execute', '--watch')).code, 4);
+    await ground.cli('approve', ground.id, 'restore');
+    await ground.until(({ counts }) => counts.RESTORED > 0, 'the first that is restored');
+    const { client, connection } = await connectTemporal({ address: ground.up.temporal.address, namespace: ground.up.temporal.namespace });
+    const { events } = await client.workflow.getHandle(ground.id).fetchHistory();
+    await connection.close();
+    const inside = (events ?? []).findIndex((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'detachReplica');
+    const task = (events ?? []).slice(inside).find((event) => event.workflowTaskCompletedEventAttributes);
+    assert.ok(inside >= 0 && task?.eventId !== undefined);
+    await ground.temporal('workflow', 'reset', '--workflow-id', ground.id, '--event-id', String(task?.eventId), '--reason', 'test');
+    const ended = await ground.until(({ outcome, waitingFor }) => outcome === 'completed' || outcome === 'failed' || waitingFor?.gate === 'restore', 'the gate, or the end');
+    if (ended.outcome === 'waiting') await ground.cli('approve', ground.id, 'restore');
+    const last = await ground.until(({ outcome }) => outcome !== 'running' && outcome !== 'waiting', 'the end');
+    assert.equal(last.outcome, 'completed', JSON.stringify(last.failures));
+    const sent = ground.statements(marks, SENT).map(({ host, text }) => `${host} ${text}`);
+    assert.equal(new Set(sent).size, sent.length, sent.join('; '));
     assert.deepEqual(await ground.oracle(), before);
   });
 

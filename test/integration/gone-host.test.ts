@@ -75,7 +75,7 @@ describe('an abort, with a host that is gone for good', function () {
         inPlace(document);
         hostAt(1, proxy.url)(document);
       });
-      ground.worker();
+      const worker = ground.worker();
       assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
       await eventually(() => noted, 'the end of the deletion');
       await killPart(ground.up.dir, second.name);
@@ -85,15 +85,33 @@ describe('an abort, with a host that is gone for good', function () {
       await run(ground.firstHost.url, `ALTER TABLE ${name} DELETE WHERE user < 500 SETTINGS mutations_sync = 2`, `INSERT INTO ${name} SELECT toDate('2024-01-01'), 7, 'since'`);
       const lives = await ground.oracle([ground.firstHost]);
 
+      // Its note of the deletion is still on its way.
+      worker.kill('SIGKILL');
+      ground.worker();
       await startPart(ground.up.dir, second.name);
       proxy.script = () => undefined;
       const again = await ground.cli('start', spec, '--execute', '--watch', '--json');
       assert.equal(again.code, 1, again.stdout + again.stderr);
       const { failures } = await ground.status();
       assert.ok(failures.some(({ code, message }) => code === 'REPLICA_LIVE' && message.includes(`was made anew without ${second.name}`)), JSON.stringify(failures));
-      const left = await ground.cli('abort', ground.id, '--without-host', second.name, '--watch', '--json');
+      const left = await ground.cli('abort', ground.id, '--watch', '--json');
       assert.equal(left.code, 0, left.stdout + left.stderr);
       assert.deepEqual(await ground.oracle([ground.firstHost]), lives);
+      const { warnings } = await ground.json<{ warnings: { code: string; host: string; table?: string }[] }>('status', ground.id);
+      const readonly = warnings.filter(({ code, host }) => code === 'LEFT_READONLY' && host === second.name).map(({ table }) => table);
+      assert.ok(readonly.includes('t0'), JSON.stringify(warnings));
+      // As its operator is told to; and nothing holds it any more.
+      const [made] = await sql<{ statement: string }>(second.url, `SHOW CREATE TABLE ${name}`);
+      const uuid = (await sql<{ uuid: string }>(ground.firstHost.url, `SELECT toString(uuid) AS uuid FROM system.tables WHERE database = '${ground.database}' AND name = 't0'`))[0]?.uuid ?? '';
+      await run(second.url, `DROP TABLE ${name} SYNC`, (made?.statement ?? '').replace(/^(CREATE TABLE \S+?\.\S+)/u, `$1 UUID '${uuid}'`));
+      await run(second.url, `SYSTEM SYNC REPLICA ${name}`);
+      const rows = async (url: string): Promise<unknown> => sql(url, `SELECT count() AS n, sum(cityHash64(*)) AS h FROM ${name}`);
+      assert.deepEqual(await rows(second.url), await rows(ground.firstHost.url));
+      const plan = await ground.json<{ refusals: { code: string }[] }>('plan', ground.spec((document) => {
+        inPlace(document);
+        document.id = `${ground.id}_next`;
+      }));
+      assert.deepEqual(plan.refusals.filter(({ code }) => code === 'HELD'), []);
     } finally {
       await proxy.close();
     }
