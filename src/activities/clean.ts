@@ -6,7 +6,7 @@ import { stillOwed } from '../domain/queue-entry';
 import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { ensureAttached } from './attach';
-import { type Connections, ensembleOf, fence, fenced, report } from './deps';
+import { type Connections, ensembleOf, fence, fenced, report, sleep } from './deps';
 import { updateOf } from './detach';
 import { readHold, stillHeld } from './hold';
 import { lookAtReplica } from './look';
@@ -41,7 +41,7 @@ async function barrierAndDelete(connections: Connections, input: CleanInput): Pr
     return { updates: members.map(({ replica, note }) => updateOf(replica, note)) };
   }
   const zookeeper = await sessionOf(connections, input);
-  const behind = input.aborting === true && input.keep === 'delete' ? await livedOnWithout(zookeeper, input, members) : [];
+  const behind = input.takesBack === true ? await livedOnWithout(connections, zookeeper, input, members) : [];
   if (behind.length > 0) return { updates: await Promise.all(behind.map((member) => takeBack(connections, input, member))) };
   await barrier(connections, input, members, zookeeper);
   await saveLocks(connections, input, members, zookeeper);
@@ -150,9 +150,18 @@ async function areOfGoneHosts(connections: Connections, { migration, hosts, host
   return names.every((name) => theirs.has(name));
 }
 
+const ACTIVE_WITHIN_MS = 60_000;
+
 /** Before its old metadata goes: the server has it attached and active, which is at its new place, for at the old one ZooKeeper would say so. */
 async function seenActive(connections: Connections, { replica, target }: Member): Promise<void> {
-  const { attached, readonly } = await lookAtReplica(connections.host(target), replica);
+  const host = connections.host(target);
+  let { attached, readonly } = await lookAtReplica(host, replica);
+  // A server that renews its session is readonly for seconds.
+  for (const end = Date.now() + ACTIVE_WITHIN_MS; attached && readonly && Date.now() < end; ) {
+    report({ doing: `waiting until ${replicaLabel(replica)} is active` });
+    await sleep(500);
+    ({ attached, readonly } = await lookAtReplica(host, replica));
+  }
   if (attached && !readonly) return;
   throw new MigrationError('REPLICA_LIVE', `${replicaLabel(replica)} is ${attached ? 'readonly' : 'not attached'}: its old metadata is kept until its server has it active at its new place`);
 }
@@ -186,7 +195,7 @@ async function deleteNodes(
   const refusal = await refuseTree(zookeeper, path, children, begun || areRemains(children));
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
   if (!begun) {
-    await refuseLivedOn(zookeeper, input, members);
+    await refuseLivedOn(connections, zookeeper, input, members);
     await sameRecord(zookeeper, path, namesOf(input.table));
     await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
   }
@@ -207,18 +216,23 @@ async function deleteNodes(
 
 /**
  * Replicas whose nodes this migration deleted, or began to, and without which the path is there again: an abort left their hosts out, and the
- * others were restored and lived on. What they have is older.
+ * others were restored and lived on. What they have is older. Their notes may be from before the deletion; that an end of the migration went
+ * by without them is seen on the hosts.
  */
-async function livedOnWithout(zookeeper: ZooKeeperSession, { table }: CleanInput, members: readonly Member[]): Promise<Member[]> {
-  const cleaned = ({ note }: Member): boolean => note.step === 'cleaning' || hasReached(note.status, 'ZK_CLEANED');
-  if (members.every(cleaned)) return [];
+async function livedOnWithout(connections: Connections, zookeeper: ZooKeeperSession, { migration, table }: CleanInput, members: readonly Member[]): Promise<Member[]> {
   const registered = new Set((await zookeeper.children(`${table.zookeeperPath}/replicas`)) ?? []);
   if (registered.size === 0) return [];
-  return members.filter((member) => hasReached(member.note.status, 'ZK_CLEANED') || (member.note.step === 'cleaning' && !registered.has(member.replica.replicaName)));
+  const ends = await Promise.all(members.map(async ({ target }) => (await readHold(connections.host(target), migration)).ends));
+  const cleaned = ({ note }: Member): boolean => note.step === 'cleaning' || hasReached(note.status, 'ZK_CLEANED');
+  const some = !members.every(cleaned);
+  return members.filter((member, index) => {
+    if (some && hasReached(member.note.status, 'ZK_CLEANED')) return true;
+    return !registered.has(member.replica.replicaName) && ((some && member.note.step === 'cleaning') || (ends[index] ?? 0) < Math.max(...ends));
+  });
 }
 
-async function refuseLivedOn(zookeeper: ZooKeeperSession, input: CleanInput, members: readonly Member[]): Promise<void> {
-  const [behind] = await livedOnWithout(zookeeper, input, members);
+async function refuseLivedOn(connections: Connections, zookeeper: ZooKeeperSession, input: CleanInput, members: readonly Member[]): Promise<void> {
+  const [behind] = await livedOnWithout(connections, zookeeper, input, members);
   if (behind === undefined) return;
   const { host } = behind.replica;
   throw new MigrationError(

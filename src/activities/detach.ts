@@ -84,7 +84,7 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
   report({ doing: 'saving the manifest' });
   const [zeroCopy] = await Promise.all([readFacts(connections, input, before), flushAsyncInserts(host, replica)]);
   try {
-    if (before.step !== 'none') {
+    if (before.seq > 0) {
       await waitWhileRunning(host, queryId);
       // A DETACH that another attempt had sent: the manifest that was noted before it is the one in force.
       if (!(await lookAtReplica(host, replica)).attached) return { note: await detachedByAnother(host, input) };

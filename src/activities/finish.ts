@@ -52,13 +52,15 @@ interface Ending {
   readonly attached: boolean;
   readonly readonly: boolean;
   readonly zeroCopy: boolean;
+  /** A manifest was saved: it may have been detached. */
+  readonly manifest: boolean;
 }
 
 /** Merges of a replica stand still from its baseline to its proof: these are the steps between them, and `started` ends it. */
 const STANDS_STILL: readonly Step[] = ['baseline', 'restoring', 'repairing', 'restored'];
 
 /** Stopped before the manifest was saved, and never detached, or attached again since. */
-const NEVER_AWAY: readonly Step[] = ['none', 'manifest'];
+const HERE_AGAIN: readonly Step[] = ['none', 'manifest', 'returned'];
 
 /**
  * Starts the merges of what was left out (`--skip`) before it was proved: nobody proves it any more, and a table without merges fills up
@@ -66,7 +68,7 @@ const NEVER_AWAY: readonly Step[] = ['none', 'manifest'];
  */
 async function letGoOn(connections: Connections, target: HostTarget, endings: readonly Ending[]): Promise<void> {
   const here = endings.filter(({ host, attached }) => host === target.name && attached);
-  const still = here.filter(({ zeroCopy, step }) => NEVER_AWAY.includes(step) || (!zeroCopy && STANDS_STILL.includes(step)));
+  const still = here.filter(({ zeroCopy, step }) => HERE_AGAIN.includes(step) || (!zeroCopy && STANDS_STILL.includes(step)));
   for (const one of still) await startBackground(connections.host(target), one, { zeroCopy: one.zeroCopy ? {} : null });
 }
 
@@ -78,14 +80,16 @@ async function endingsOf(connections: Connections, migration: string, target: Ho
     { params: { migration }, doing: 'looking how its tables end', timeoutMs: 120_000 },
   );
   return rows.map((row) => {
-    const { status, step, zeroCopy } = noteOfRow(row);
-    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1, readonly: row.readonly === 1, zeroCopy: zeroCopy !== null };
+    const { status, step, zeroCopy, detachTake } = noteOfRow(row);
+    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1, readonly: row.readonly === 1, zeroCopy: zeroCopy !== null, manifest: detachTake !== '' };
   });
 }
 
 /** After an abort a replica is restored, or was never changed, or is as it was before (invariant 10). */
 function refuseUnfinished(endings: readonly Ending[]): void {
-  const open = endings.filter(({ status, step, attached }) => status !== 'RESTORED' && step !== 'returned' && !(status === 'INIT' && attached));
+  const open = endings.filter(
+    ({ status, step, attached, manifest }) => status !== 'RESTORED' && step !== 'returned' && !(status === 'INIT' && (attached || (step === 'none' && !manifest))),
+  );
   if (open.length === 0) return;
   const names = open.slice(0, LEFTOVER_NAMES_SHOWN).map((one) => `${replicaLabel(one)} (${one.status}, ${one.attached ? 'attached' : 'detached'})`);
   throw new MigrationError('INVARIANT', `the abort has not ended: ${names.join(', ')}${open.length > names.length ? ` and ${open.length - names.length} more` : ''}: abort again`);

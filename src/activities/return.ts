@@ -165,9 +165,10 @@ export async function returnTable(connections: Connections, input: CleanInput): 
     zookeeper: input.zookeeper,
     limit: input.limit,
   });
-  for (const replica of input.table.replicas) {
-    const note = await readNote(connections.host(targetOf(input.hosts, replica.host)), input.migration, replica);
-    if (note.step === 'cleaning') throw new MigrationError('INVARIANT', `${replicaLabel(replica)}: its nodes are being deleted, it cannot go back`);
+  const notes = await Promise.all(input.table.replicas.map((replica) => readNote(connections.host(targetOf(input.hosts, replica.host)), input.migration, replica)));
+  // Where one is not noted, none of its nodes was deleted yet.
+  if (notes.every(({ step }) => step === 'cleaning')) {
+    throw new MigrationError('INVARIANT', `${input.table.zookeeperPath}: its nodes are being deleted, it cannot go back`);
   }
   await Promise.all(input.table.replicas.map((replica) => ensureAttached(connections, attachInput(replica))));
   for (const replica of input.table.replicas) {

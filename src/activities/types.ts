@@ -130,6 +130,8 @@ export interface CleanInput {
   readonly hostsGone?: boolean;
   /** Those hosts, by the names that they had in the spec. Absent in the histories of before they were told. */
   readonly goneHosts?: readonly string[];
+  /** The first step of an abort that gives everything back: what is behind others that lived on is attached again. */
+  readonly takesBack?: true;
   /** Whether replicas at their new place have to be active there before what is old is deleted. Absent in the histories of before it was asked. */
   readonly writable?: 'required' | 'report';
 }

@@ -135,7 +135,7 @@ export const SEALED_ROWS = `migration = {migration:String} AND take IN (SELECT J
 /** SQL for the note in force of each replica of a migration; `filter` further narrows it. */
 export function latestNotesSql(filter: string): string {
   return `SELECT database, table, seq, status, step, take, old_metadata, rows, parts, detail FROM ${STORE_DATABASE}.statuses
-    WHERE migration = {migration:String} ${filter} ORDER BY seq DESC LIMIT 1 BY database, table`;
+    WHERE migration = {migration:String} ${filter} ORDER BY seq DESC, length(take) DESC LIMIT 1 BY database, table`;
 }
 
 export function noteOfRow(row: NoteRow): ReplicaNote {

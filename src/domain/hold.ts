@@ -30,6 +30,8 @@ export interface Hold {
   readonly takes: readonly string[];
   /** How often it was sealed or let go of: whoever began at another count acts on what stands no more. */
   readonly turns: number;
+  /** How often a run over it ended, however often that was noted: a host that an abort left out has seen fewer ends than the others. */
+  readonly ends: number;
 }
 
 /** @param events of one migration on one host, in their order */
@@ -49,6 +51,7 @@ export function holdOf(events: readonly HostEvent[]): Hold {
     held: claims.length > 0,
     released: typeof why === 'string' ? why : undefined,
     takes: claims.length === 0 ? [] : [...new Set(takes)],
+    ends: events.filter(({ kind }, at) => kind === 'released' && events[at - 1]?.kind !== 'released').length,
     turns: events.filter(({ kind }) => kind === 'sealed' || kind === 'released').length,
   };
 }

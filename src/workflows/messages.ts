@@ -70,6 +70,8 @@ export const controlQuery = defineQuery<Control>('control');
 /** What a run carries over into the next (continue-as-new): bounded, see design.md. */
 export interface CarriedState {
   readonly stage: Stage;
+  /** An abort has begun its passes. Absent in runs of before it was told, whose aborts begin anew. */
+  readonly abortBegun?: true;
   /** Inventory key up to which the stage is through; for the restart stage, within the host named by `host`. */
   readonly after?: string;
   /** Restart stage: hosts that are through. */

@@ -27,8 +27,6 @@ import { hostTarget, moves, zookeeperTarget } from './targets';
 /** Planned tables in one payload: some 300 bytes each, and 2 MB are the limit. */
 const PLANNED_A_PAGE = 2_000;
 
-/** Aborts that began before did all of their work again in each run. */
-const ABORT_GOES_ON = 'an abort that continues as new goes on where it was';
 /** Aborts that began before left out what a retry had left out. */
 const ABORT_TAKES_ALL = 'an abort takes along what a retry left out';
 /** Merges were not stopped right after the ATTACH of a take-over. */
@@ -113,7 +111,7 @@ class Migration {
     this.state = new MigrationState(input, now());
     registerHandlers(this.state, this.held);
     this.from = input.carried?.stage ?? 'preflight';
-    this.abortGoesOn = input.carried?.aborting === true;
+    this.abortGoesOn = input.carried?.abortBegun === true;
     this.mirror = new Mirror(this.state);
     this.runner = new Runner(this.state, this.scopes);
     this.phases = new Phases(this.state, this.runner, this.scopes);
@@ -412,8 +410,9 @@ class Migration {
     this.state.paused = false;
     this.state.waiting = null;
     // What failed in the run before has failed, and is not tried again in each run that follows.
-    this.state.givenUp = this.abortGoesOn && patched(ABORT_GOES_ON);
+    this.state.givenUp = this.abortGoesOn;
     this.abortGoesOn = false;
+    this.state.abortBegun = true;
     if (!this.state.givenUp) this.state.clearFailures();
     this.state.progress = {};
     // What a retry left out, or did not take, is no less detached.

@@ -120,7 +120,7 @@ export class Phases {
       regardless: true,
       pick: (table) => (table.replicas.some((replica) => replica.step === 'cleaning' || (once && livedOnWithout(table, replica))) ? table.replicas : []),
       limit: () => inFlightFor(this.state.limits.clean),
-      work: (table) => this.cleanTable(table, 'delete'),
+      work: (table) => this.cleanTable(table, 'delete', true),
     };
   }
 
@@ -219,7 +219,7 @@ export class Phases {
     });
   }
 
-  private async cleanTable(table: ReplicatedTable, keep: 'delete' | 'keep' | 'delete-old'): Promise<void> {
+  private async cleanTable(table: ReplicatedTable, keep: 'delete' | 'keep' | 'delete-old', takesBack = false): Promise<void> {
     const { spec } = this.state;
     const input = {
       migration: spec.id,
@@ -231,6 +231,7 @@ export class Phases {
       ...aborting(this.state),
       keep,
       writable: spec.verify.writable,
+      ...(takesBack ? { takesBack: true as const } : {}),
       ...(this.state.withoutHosts.length === 0 ? {} : { hostsGone: true, goneHosts: this.state.withoutHosts }),
     };
     const name = nameOf(table);

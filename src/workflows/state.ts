@@ -45,6 +45,8 @@ export class MigrationState {
   withoutHosts: string[] = [];
   /** An abort goes on in a new run: what failed before is not tried again, and is still a failure in the end. */
   givenUp = false;
+  /** An abort has begun its passes. */
+  abortBegun = false;
   limits: ParallelSpec;
   skip: string[] = [];
   only: string[] = [];
@@ -174,6 +176,7 @@ export class MigrationState {
       approved: this.approved,
       paused: this.paused,
       aborting: this.aborting,
+      ...(this.abortBegun ? { abortBegun: true as const } : {}),
       ...(this.withoutHosts.length === 0 ? {} : { withoutHosts: this.withoutHosts }),
       limits: this.limits,
       inFlight: this.inFlight,
@@ -242,6 +245,7 @@ export class MigrationState {
     this.paused = carried.paused;
     this.pauseReason = carried.pauseReason;
     this.aborting = carried.aborting;
+    this.abortBegun = carried.abortBegun === true;
     this.withoutHosts = [...(carried.withoutHosts ?? [])];
     this.limits = carried.limits;
     this.skip = [...carried.skip];
