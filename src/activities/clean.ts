@@ -6,11 +6,12 @@ import { stillOwed } from '../domain/queue-entry';
 import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { ensureAttached } from './attach';
-import { type Connections, ensembleOf, fence, fenced, report, sleep } from './deps';
+import { type Connections, ensembleOf, fence, fenced, report } from './deps';
 import { updateOf } from './detach';
 import { readHold, stillHeld } from './hold';
-import { lookAtReplica } from './look';
+import { lookAtReplica, untilActive } from './look';
 import { refuseTree } from './path-guard';
+import { writeReturned } from './return';
 import { withWriters } from './writers';
 import { alike } from './zero-copy-facts';
 import { STALL_LIMIT_MS } from './fence';
@@ -150,19 +151,11 @@ async function areOfGoneHosts(connections: Connections, { migration, hosts, host
   return names.every((name) => theirs.has(name));
 }
 
-const ACTIVE_WITHIN_MS = 60_000;
-
 /** Before its old metadata goes: the server has it attached and active, which is at its new place, for at the old one ZooKeeper would say so. */
 async function seenActive(connections: Connections, { replica, target }: Member): Promise<void> {
   const host = connections.host(target);
-  let { attached, readonly } = await lookAtReplica(host, replica);
-  // A server that renews its session is readonly for seconds.
-  for (const end = Date.now() + ACTIVE_WITHIN_MS; attached && readonly && Date.now() < end; ) {
-    report({ doing: `waiting until ${replicaLabel(replica)} is active` });
-    await sleep(500);
-    ({ attached, readonly } = await lookAtReplica(host, replica));
-  }
-  if (attached && !readonly) return;
+  const { attached } = await lookAtReplica(host, replica);
+  if (attached && (await untilActive(host, replica))) return;
   throw new MigrationError('REPLICA_LIVE', `${replicaLabel(replica)} is ${attached ? 'readonly' : 'not attached'}: its old metadata is kept until its server has it active at its new place`);
 }
 
@@ -191,7 +184,7 @@ async function deleteNodes(
     return;
   }
   // All were noted before the first node went: where one is not, nothing was deleted by this migration.
-  const begun = input.keep === 'delete-old' || members.every(({ note }) => note.step === 'cleaning' || hasReached(note.status, 'ZK_CLEANED'));
+  const begun = input.keep === 'delete-old' || members.every(isBegun);
   const refusal = await refuseTree(zookeeper, path, children, begun || areRemains(children));
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
   if (!begun) {
@@ -223,12 +216,16 @@ async function livedOnWithout(connections: Connections, zookeeper: ZooKeeperSess
   const registered = new Set((await zookeeper.children(`${table.zookeeperPath}/replicas`)) ?? []);
   if (registered.size === 0) return [];
   const ends = await Promise.all(members.map(async ({ target }) => (await readHold(connections.host(target), migration)).ends));
-  const cleaned = ({ note }: Member): boolean => note.step === 'cleaning' || hasReached(note.status, 'ZK_CLEANED');
-  const some = !members.every(cleaned);
+  const some = !members.every(isBegun);
   return members.filter((member, index) => {
     if (some && hasReached(member.note.status, 'ZK_CLEANED')) return true;
     return !registered.has(member.replica.replicaName) && ((some && member.note.step === 'cleaning') || (ends[index] ?? 0) < Math.max(...ends));
   });
+}
+
+/** Its nodes were about to go, or are gone. */
+function isBegun({ note }: Member): boolean {
+  return note.step === 'cleaning' || hasReached(note.status, 'ZK_CLEANED');
 }
 
 async function refuseLivedOn(connections: Connections, zookeeper: ZooKeeperSession, input: CleanInput, members: readonly Member[]): Promise<void> {
@@ -246,10 +243,9 @@ async function refuseLivedOn(connections: Connections, zookeeper: ZooKeeperSessi
 async function takeBack(connections: Connections, input: CleanInput, { replica, target, note }: Member): Promise<ReturnType<typeof updateOf>> {
   const { migration, zookeeper, limit } = input;
   await stillHeld(connections.host(target), migration, replica);
-  await ensureAttached(connections, { migration, host: target, replica, zookeeper, limit });
-  const returned: ReplicaNote = { ...note, seq: note.seq + 1, status: 'INIT', step: 'returned', baselineTake: '' };
-  await connections.notes(target).write(migration, replica, returned);
-  return updateOf(replica, returned, 'the others were restored without it and have lived on: it is attached again, readonly, and what it has is older than theirs');
+  const attach = { migration, host: target, replica, zookeeper, limit };
+  await ensureAttached(connections, attach);
+  return updateOf(replica, await writeReturned(connections, attach, note), 'the others were restored without it and have lived on: it is attached again, readonly, and what it has is older than theirs');
 }
 
 /** Before the locks of a zero-copy table go, whose path may have been gone already, and nobody have looked since it waited for its turn. */

@@ -228,3 +228,17 @@ export async function waitWhileRunning(host: ClickHouseHost, queryId: string): P
 export function waitingWords(host: ClickHouseHost, queryId: string, { since }: RunningStatement): string {
   return `waiting for the statement ${queryId} on ${host.name}, which runs since ${since}`;
 }
+
+/** A server that attached a table, or renews its session, has it readonly for seconds. */
+export const ACTIVE_WITHIN_MS = 60_000;
+
+/** Waits until an attached replica is active. Answers false when it is still readonly in the end. */
+export async function untilActive(host: ClickHouseHost, replica: InventoryReplica): Promise<boolean> {
+  const end = Date.now() + ACTIVE_WITHIN_MS;
+  while ((await lookAtReplica(host, replica)).readonly) {
+    if (Date.now() > end) return false;
+    report({ doing: 'waiting until it is active again' });
+    await sleep(200);
+  }
+  return true;
+}

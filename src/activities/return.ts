@@ -10,12 +10,11 @@ import { type Connections, ensembleOf, report, sleep } from './deps';
 import { updateOf } from './detach';
 import { targetOf } from './elect';
 import { stillHeld } from './hold';
-import { lookAtReplica, waitWhileRunning } from './look';
+import { ACTIVE_WITHIN_MS, lookAtReplica, untilActive, waitWhileRunning } from './look';
 import { attachAsItIs } from './repair-plain';
 import { statementId } from './statement';
 import type { AttachInput, CleanInput, ReplicaOutcome } from './types';
 
-const ACTIVE_WITHIN_MS = 60_000;
 const SYNC_TIMEOUT_MS = 600_000;
 
 /**
@@ -56,7 +55,7 @@ export async function reattachReplica(connections: Connections, input: AttachInp
     );
   }
   await ensureAttached(connections, input);
-  const active = await untilActive(connections, input);
+  const active = await untilActive(host, replica);
   await startBackground(host, replica, note);
   if (active) return { updates: [updateOf(replica, await noteReturned(connections, input, note))] };
   const lacking = refuseShape((await zookeeper.children(replica.zookeeperPath)) ?? [], false);
@@ -112,23 +111,16 @@ async function othersRegistered(connections: Connections, { host, replica, zooke
   return ((await zookeeper.children(`${replica.zookeeperPath}/replicas`)) ?? []).length > 0;
 }
 
-async function noteReturned(connections: Connections, input: AttachInput, note: ReplicaNote): Promise<ReplicaNote> {
-  if (note.status === 'INIT' && note.step !== 'manifest') return note;
+/** Notes that a replica is attached again, and that its baseline counts no more. */
+export async function writeReturned(connections: Connections, { host, migration, replica }: AttachInput, note: ReplicaNote): Promise<ReplicaNote> {
   const returned: ReplicaNote = { ...note, seq: note.seq + 1, status: 'INIT', step: 'returned', baselineTake: '' };
-  await connections.notes(input.host).write(input.migration, input.replica, returned);
+  await connections.notes(host).write(migration, replica, returned);
   return returned;
 }
 
-/** Answers false when it is still readonly in the end. */
-async function untilActive(connections: Connections, input: AttachInput): Promise<boolean> {
-  const host = connections.host(input.host);
-  const end = Date.now() + ACTIVE_WITHIN_MS;
-  while ((await lookAtReplica(host, input.replica)).readonly) {
-    if (Date.now() > end) return false;
-    report({ doing: 'waiting until it is active again' });
-    await sleep(200);
-  }
-  return true;
+async function noteReturned(connections: Connections, input: AttachInput, note: ReplicaNote): Promise<ReplicaNote> {
+  if (note.status === 'INIT' && note.step !== 'manifest') return note;
+  return writeReturned(connections, input, note);
 }
 
 /** A queue that does not get empty in time is said by the barrier when the table comes there again, and not waited for without end. */
@@ -172,8 +164,8 @@ export async function returnTable(connections: Connections, input: CleanInput): 
   }
   await Promise.all(input.table.replicas.map((replica) => ensureAttached(connections, attachInput(replica))));
   for (const replica of input.table.replicas) {
-    if (!(await untilActive(connections, attachInput(replica)))) throw await stillReadonly(connections, attachInput(replica), 'then retry');
     const host = connections.host(targetOf(input.hosts, replica.host));
+    if (!(await untilActive(host, replica))) throw await stillReadonly(connections, attachInput(replica), 'then retry');
     await catchUp(host, replica);
     await untilMutated(host, replica);
   }

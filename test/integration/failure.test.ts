@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { connectTemporal } from '../../src/client';
-import { CLI, Ground, inPlace, run, someTables, type StatusDocument, sql, userTables } from '../support/stack';
+import { CLI, Ground, inPlace, run, someTables, type SpecDocument, type StatusDocument, sql, userTables } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
 const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
@@ -36,13 +36,18 @@ describe('a table whose restore cannot succeed', function () {
     return { folder, mend: () => rmSync(folder, { recursive: true }) };
   }
 
-  async function atTheGateBeforeRestore(change: Record<string, unknown>): Promise<void> {
+  async function atTheGateBefore(gate: string, change: (document: SpecDocument) => void): Promise<void> {
     ground.worker();
-    const spec = ground.spec((document) => Object.assign(document, { pauseBefore: ['restore'] }, change));
+    const spec = ground.spec((document) => {
+      document['pauseBefore'] = [gate];
+      change(document);
+    });
     const started = await ground.cli('start', spec, '--execute', '--watch', '--json');
     assert.equal(started.code, 4, started.stdout + started.stderr);
-    assert.equal((JSON.parse(started.stdout) as { waitingFor: { gate: string } }).waitingFor.gate, 'restore');
+    assert.equal((JSON.parse(started.stdout) as { waitingFor: { gate: string } }).waitingFor.gate, gate);
   }
+
+  const atTheGateBeforeRestore = (change: Record<string, unknown>): Promise<void> => atTheGateBefore('restore', (document) => Object.assign(document, change));
 
   it('fails the workflow with its name and host, leaves all others RESTORED, and is completed by retry once it is mended', async () => {
     const before = await ground.oracle();
@@ -168,12 +173,10 @@ describe('a table whose restore cannot succeed', function () {
 
   it('and that was left out by a retry is no less brought back by an abort', async () => {
     const before = await ground.oracle();
-    ground.worker();
-    const spec = ground.spec((document) => {
+    await atTheGateBefore('restore', (document) => {
       inPlace(document);
-      Object.assign(document, { pauseBefore: ['restore'], onFailure: 'continue' });
+      document['onFailure'] = 'continue';
     });
-    assert.equal((await ground.cli('start', spec, '--execute', '--watch')).code, 4);
     const spoilt = [await spoil('t1'), await spoil('t2')];
     await ground.cli('approve', ground.id, 'restore');
     assert.equal((await ground.cli('watch', ground.id)).code, 1);
@@ -204,11 +207,9 @@ describe('a table whose restore cannot succeed', function () {
 
   it('for it came back short of a part from its DETACH stops before its RESTORE, until the part is there', async () => {
     const before = await ground.oracle();
-    ground.worker();
-    const spec = ground.spec((document) => Object.assign(document, { pauseBefore: ['restart'], onFailure: 'continue' }));
     const [part] = await sql<{ path: string }>(ground.firstHost.url, `SELECT path FROM system.parts WHERE active AND database = '${ground.database}' AND table = 't2' ORDER BY name LIMIT 1`);
     assert.ok(part !== undefined);
-    assert.equal((await ground.cli('start', spec, '--execute', '--watch', '--json')).code, 4);
+    await atTheGateBefore('restart', (document) => (document['onFailure'] = 'continue'));
     const away = join(ground.dir, 'away');
     cpSync(part.path, away, { recursive: true });
     rmSync(part.path, { recursive: true });
