@@ -78,6 +78,8 @@ describe('an abort, with a host that is gone for good', function () {
       const worker = ground.worker();
       assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
       await eventually(() => noted, 'the note');
+      const onFirst = `SELECT table FROM _ch_zk_migrate.statuses WHERE migration = '${ground.id}' AND table = 't0' AND '${kind}' IN (step, status)`;
+      await eventually(async () => (await sql(ground.firstHost.url, onFirst)).length > 0, 'the same note on the first host');
       await killPart(ground.up.dir, second.name);
       const aborted = await ground.cli('abort', ground.id, '--without-host', second.name, '--watch', '--json');
       assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
