@@ -6,7 +6,7 @@ import { killPart, startPart } from '../../src/dev/stack';
 import { ProxyHost } from '../support/proxy-host';
 import { type Child, eventually, Ground, hostAt, pause, someTables, type SpecDocument, sql } from '../support/stack';
 import { nodesAt, wholeTree } from '../support/zookeeper';
-import { finish, reasons, statementSeen } from './support';
+import { finish, reasons, statementSeen, stoppedInsideRestore } from './support';
 
 const RESTORE = /^\s*SYSTEM RESTORE REPLICA/u;
 /** Notes for how many seconds a server has been up, then runs the command that restarts it. */
@@ -136,9 +136,17 @@ describe('a part that is killed in the middle of a migration', function () {
     before = await ground.oracle();
     await atGate('restore');
     const marks = ground.marks();
-    await ground.cli('approve', ground.id, 'restore');
-    const host = await statementSeen(ground, marks, /^\s*SYSTEM RESTORE REPLICA .*very many/u);
-    await pause(400);
+    const partsOf = new Map(
+      await Promise.all(
+        ground.hosts.map(async ({ name, url }) => {
+          const [row] = await sql<{ path: string }>(url, "SELECT replica_path AS path FROM system.replicas WHERE table = 'very many'");
+          return [name, `${ground.root}${row?.path ?? assert.fail(name)}/parts`] as const;
+        }),
+      ),
+    );
+    const approve = ground.cli('approve', ground.id, 'restore');
+    const host = await stoppedInsideRestore(ground, partsOf, 30);
+    await approve;
     await killPart(ground.up.dir, host);
     await reasons(ground, new RegExp(`HOST_UNREACHABLE: ${host}`, 'u'));
     await startPart(ground.up.dir, host);

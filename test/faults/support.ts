@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 
 import { execa } from 'execa';
 
+import { stackStatus } from '../../src/dev/stack';
 import { type Child, eventually, type Ground, pause } from '../support/stack';
+import { withZooKeeper } from '../support/zookeeper';
 
 /** Waits until a host has begun a statement, and answers which host. */
 export async function statementSeen(ground: Ground, marks: Readonly<Record<string, number>>, pattern: RegExp, on?: string): Promise<string> {
@@ -12,6 +14,36 @@ export async function statementSeen(ground: Ground, marks: Readonly<Record<strin
     return seen !== undefined;
   }, `a statement like ${pattern.source}`, { everyMs: 20 });
   return seen ?? '';
+}
+
+/**
+ * Waits for a RESTORE to be in its middle, on a machine of any speed: the hosts run for some milliseconds at a time, and stand still (SIGSTOP) while
+ * the parts that they have registered are counted. Answers the first host with `atLeast` parts, and leaves it standing; the others go on.
+ *
+ * @param partsOf of each host, the path from the ensemble's very root below which the parts of its replica are registered
+ */
+export async function stoppedInsideRestore(ground: Ground, partsOf: ReadonlyMap<string, string>, atLeast: number): Promise<string> {
+  const { hosts } = await stackStatus(ground.up.dir);
+  const watched = hosts.flatMap(({ name, pid }) => {
+    const path = partsOf.get(name);
+    return path === undefined || pid === null ? [] : [{ name, pid, path }];
+  });
+  assert.equal(watched.length, partsOf.size, 'a host does not run');
+  let inside: string | undefined;
+  try {
+    await withZooKeeper(ground.up, (session) =>
+      eventually(async () => {
+        for (const { pid } of watched) process.kill(pid, 'SIGSTOP');
+        const counts = await Promise.all(watched.map(async ({ path }) => (await session.exists(path))?.numChildren ?? 0));
+        inside = watched.find((_, index) => (counts[index] ?? 0) >= atLeast)?.name;
+        if (inside === undefined) for (const { pid } of watched) process.kill(pid, 'SIGCONT');
+        return inside !== undefined;
+      }, `a RESTORE of ${atLeast} parts`, { everyMs: 15 }),
+    );
+  } finally {
+    for (const { name, pid } of watched) if (name !== inside) process.kill(pid, 'SIGCONT');
+  }
+  return inside ?? '';
 }
 
 /** Waits until `status` says why the migration does not get on. */

@@ -5,7 +5,7 @@ import { killPart, startPart } from '../../src/dev/stack';
 import { Ground, pause, run, sql } from '../support/stack';
 import { assertBlobsAndLocks, blobsOf, idOf, inPlace, LOCK_ROOT, locksUnder, onBlobs } from '../support/zero-copy';
 import { withZooKeeper } from '../support/zookeeper';
-import { finish, statementSeen } from './support';
+import { finish, statementSeen, stoppedInsideRestore } from './support';
 
 const PARTS = 200;
 
@@ -70,15 +70,11 @@ describe('zero-copy tables, while parts of the migration are killed', function (
     assert.equal(await locks(), 0);
 
     const marks = ground.marks();
-    // The session is there before the statement is: a RESTORE of these parts takes less than a second.
-    const host = await withZooKeeper(ground.up, async (session) => {
-      await ground.cli('approve', ground.id, 'restore');
-      const seen = await statementSeen(ground, marks, /^\s*SYSTEM RESTORE REPLICA/u);
-      while (((await session.exists(`${path}/replicas/${seen}/parts`))?.numChildren ?? 0) < PARTS / 10) await pause(1);
-      await killPart(ground.up.dir, seen);
-      worker.kill('SIGKILL');
-      return seen;
-    });
+    const approve = ground.cli('approve', ground.id, 'restore');
+    const host = await stoppedInsideRestore(ground, new Map(ground.hosts.map(({ name }) => [name, `${path}/replicas/${name}/parts`])), PARTS / 10);
+    await approve;
+    await killPart(ground.up.dir, host);
+    worker.kill('SIGKILL');
     await startPart(ground.up.dir, host);
     const { url } = ground.hosts.find(({ name }) => name === host) ?? assert.fail(host);
     const [lying] = await sql<{ n: string }>(url, 'SELECT count() AS n FROM system.detached_parts');
