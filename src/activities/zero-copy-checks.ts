@@ -3,7 +3,7 @@ import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
 import type { PlannedZeroCopy } from '../domain/plan';
 import type { EnsembleSpec, MigrationSpec } from '../domain/spec';
-import { type LockHolder, lockPath, locksOf, type PartBlobs, type SortedLocks, sortLocks, versionFault, type ZeroCopyLock } from '../domain/zero-copy';
+import { countLocks, kindsOf, type LockHolder, lockPath, locksOf, type PartBlobs, type SortedLocks, sortLocks, versionFault, type ZeroCopyLock } from '../domain/zero-copy';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, report } from './deps';
 import type { ListedReplica } from './inspect';
@@ -212,6 +212,8 @@ async function checkTable(
       disks: listed.disks,
       shared_id: table.sharedId,
       lock_root: `${table.ensemble.root}${table.lockRoot}`,
+      lock_kinds: kindsOf(tree.locks),
+      lock_counts: countLocks(tree.locks, names.active, blobs),
       locks: own.filter(({ legacy }) => !legacy).length,
       legacy_locks: own.filter(({ legacy }) => legacy).length,
       parts_without_lock: unlocked.length,

@@ -53,6 +53,10 @@ export interface PlannedZeroCopy {
   readonly shared_id: string;
   /** Where its locks are today, the server's root included. */
   readonly lock_root: string;
+  /** The nodes below that root that the table has locks in, one a kind of disk: `zero_copy_s3`. */
+  readonly lock_kinds: readonly string[];
+  /** Its active parts by how many replicas of the table have a lock on them, on the blobs that this replica has them on. */
+  readonly lock_counts: readonly { readonly replicas: number; readonly parts: number }[];
   /** Locks of this replica on its active parts. */
   readonly locks: number;
   /** Copies of them below the table's own path (compatible mode). */

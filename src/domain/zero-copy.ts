@@ -67,6 +67,24 @@ export function locksOf(
   return locks.filter((lock) => lock.replica === replica && parts.has(lock.part) && (blobs === undefined || hasPart(blobs, lock)));
 }
 
+/** The nodes of the kinds of disk that these locks lie in, copies below a table's path left out: `zero_copy_s3`. */
+export function kindsOf(locks: readonly ZeroCopyLock[]): string[] {
+  return [...new Set(locks.filter(({ legacy }) => !legacy).map(({ top }) => top.split('/').at(-2) ?? ''))].sort();
+}
+
+/**
+ * How many replicas lock a replica's parts, and how many of its parts have as many; the most first.
+ *
+ * @param blobs those of the replica's host; undefined where it cannot tell, then names alone decide
+ */
+export function countLocks(locks: readonly ZeroCopyLock[], parts: readonly string[], blobs: PartBlobs | undefined): { replicas: number; parts: number }[] {
+  const holders = new Map(parts.map((part) => [part, new Set<string>()]));
+  for (const lock of locks) if (blobs === undefined || hasPart(blobs, lock)) holders.get(lock.part)?.add(lock.replica);
+  const counts = new Map<number, number>();
+  for (const { size } of holders.values()) counts.set(size, (counts.get(size) ?? 0) + 1);
+  return [...counts].sort(([one], [other]) => other - one).map(([replicas, of]) => ({ replicas, parts: of }));
+}
+
 /** Whether one part is locked by one replica with several blobs: only the blobs on its host tell which lock is in use. */
 export function isAmbiguous(own: readonly ZeroCopyLock[]): boolean {
   const blobOf = new Map<string, string>();

@@ -54,9 +54,12 @@ function remoteDiskText(remote: PlannedRemoteDisk | undefined): string[] {
 function zeroCopyText(shared: PlannedZeroCopy | undefined): string[] {
   if (shared === undefined) return [];
   const legacy = shared.legacy_locks === 0 ? '' : `, ${shared.legacy_locks} copies below the path`;
+  const kinds = shared.lock_kinds.length === 0 ? '' : ` (${printable(shared.lock_kinds.join(', '))})`;
+  const counts = shared.lock_counts.map(({ replicas, parts }) => `${parts} by ${counted(replicas, 'replica')}`).join(', ');
   return [
     `    shared id ${printable(shared.shared_id)}`,
-    `    locks of this replica under ${printable(shared.lock_root)}: ${shared.locks}${legacy}; parts without: ${shared.parts_without_lock}; locks of nobody: ${shared.leaked_locks}; of replicas outside the spec: ${shared.foreign_locks}`,
+    `    locks of this replica under ${printable(shared.lock_root)}${kinds}: ${shared.locks}${legacy}; parts without: ${shared.parts_without_lock}; locks of nobody: ${shared.leaked_locks}; of replicas outside the spec: ${shared.foreign_locks}`,
+    ...(counts === '' ? [] : [`    its parts are locked: ${counts}`]),
     ...(shared.shared_with.length === 0 ? [] : [`    the id is shared with ${printable(shared.shared_with.join(', '))}`]),
   ];
 }

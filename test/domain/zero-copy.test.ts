@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 
-import { blobOfPath, hasPart, isAmbiguous, locksOf, outermostParts, type PartBlobs, sortLocks, tableSetting, versionFault, type ZeroCopyLock } from '../../src/domain/zero-copy';
+import { blobOfPath, countLocks, hasPart, isAmbiguous, kindsOf, locksOf, outermostParts, type PartBlobs, sortLocks, tableSetting, versionFault, type ZeroCopyLock } from '../../src/domain/zero-copy';
 
 function lock(part: string, blob: string, replica: string): ZeroCopyLock {
   return { top: '/locks/id', part, blob, replica, legacy: false };
@@ -41,6 +41,18 @@ describe('zero-copy locks', () => {
       doubtful: [lock('0_0_0_0', 'b', 'r1')],
       leaked: [stale, renamed, lock('7_0_0_0', 'x', 'r2')],
     });
+  });
+
+  it('are counted for each part on the blob that the host has, by any replica', () => {
+    assert.deepEqual(countLocks(locks, ['0_0_0_0', '1_0_0_0', '2_0_0_0'], onDisk), [{ replicas: 2, parts: 2 }, { replicas: 0, parts: 1 }]);
+    assert.deepEqual(countLocks(locks, ['0_0_0_0'], new Map([['b', new Set(['0_0_0_0'])]])), [{ replicas: 1, parts: 1 }]);
+    assert.deepEqual(countLocks(locks, ['0_0_0_0'], undefined), [{ replicas: 2, parts: 1 }]);
+    assert.deepEqual(countLocks(locks, [], onDisk), []);
+  });
+
+  it('lie in a node for each kind of disk', () => {
+    const at = (top: string, legacy = false): ZeroCopyLock => ({ ...lock('0_0_0_0', 'a', 'r1'), top, legacy });
+    assert.deepEqual(kindsOf([at('/x/zero_copy_s3/id'), at('/x/zero_copy_hdfs/id'), at('/x/zero_copy_s3/id'), at('/table/zero_copy_old/shared', true)]), ['zero_copy_hdfs', 'zero_copy_s3']);
   });
 
   it('name a blob by its path', () => {

@@ -147,6 +147,11 @@ describe('a part that is killed in the middle of a migration', function () {
     const approve = ground.cli('approve', ground.id, 'restore');
     const host = await stoppedInsideRestore(ground, partsOf, 30);
     await approve;
+    await eventually(async () => {
+      const { pendingActivities } = await ground.described();
+      const told = pendingActivities.map(({ heartbeat }) => heartbeat as { doing: string; done: number; total: number } | undefined);
+      return told.some((beat) => beat?.doing === 'RESTORE REPLICA' && beat.done >= 30 && beat.done < 300 && beat.total === 300);
+    }, 'a heartbeat with the parts that are registered');
     await killPart(ground.up.dir, host);
     await reasons(ground, new RegExp(`HOST_UNREACHABLE: ${host}`, 'u'));
     await startPart(ground.up.dir, host);

@@ -11,7 +11,8 @@ import type { ListedReplica } from '../../src/activities/inspect';
 import { inspect } from '../../src/activities/preflight';
 import { quoteIdentifier, quoteString, quoteTable } from '../../src/clickhouse/sql';
 import { loadSpec } from '../../src/config/load-spec';
-import { stackDown, stackUp } from '../../src/dev/stack';
+import { restartHost, stackDown, stackUp } from '../../src/dev/stack';
+import { requireSettings, writeSettings } from '../../src/dev/stack-settings';
 import type { HostSpec } from '../../src/domain/spec';
 import { planned } from '../support/findings';
 import { ProxyHost } from '../support/proxy-host';
@@ -35,8 +36,12 @@ const TABLES: readonly (readonly [name: string, path: string])[] = [
   ['таблица 表 é', '/clickhouse/таблица/表 é'],
   ['- null: ~ # yes', '/clickhouse/hostile/- null: ~ # yes'],
   ['x'.repeat(140), `/clickhouse/hostile/${'x'.repeat(400)}`],
+  ["m'a`c\"ro \\ %2f", "/clickhouse/hostile/база 表/m'a`c\"ro \\ %2f"],
 ];
+/** Of the last table: what stands for its database, its name and the replica is filled in by the servers. */
+const BY_MACROS = ['/clickhouse/hostile/{database}/{table}', '{replica}'] as const;
 
+/** Also the macros `{replica}` of the hosts. */
 const REPLICAS = ["r'1 `x` \\ \"y\" %2e", 'реплика 2'];
 
 /** The mover's, and the variable that has it. */
@@ -62,13 +67,19 @@ describe('hostile names, and a user with no right too many', function () {
       { name: 'mover', password: PASSWORD, grants: [...NEEDED] },
       ...NEEDED.map((lacking, i) => ({ name: `lacking_${i}`, password: '', grants: NEEDED.filter((grant) => grant !== lacking) })),
     ];
-    ground = Ground.over(await stackUp({ dir, hosts: 2, replicas: 2, zkRoot: '/start', zeroCopy: true, users, remember: false }), 'hostile');
+    await stackUp({ dir, hosts: 2, replicas: 2, zkRoot: '/start', zeroCopy: true, users, remember: false });
+    const settings = requireSettings(dir);
+    writeSettings(dir, { ...settings, hosts: settings.hosts.map((host, i) => ({ ...host, replica: REPLICAS[i] ?? '' })) });
+    for (const { name } of settings.hosts) await restartHost(dir, name);
+    ground = Ground.over(await stackUp({ dir, remember: false }), 'hostile');
+    assert.deepEqual(ground.hosts.map(({ replica }) => replica), REPLICAS);
     process.env[VARIABLE] = PASSWORD;
     for (const [i, { url }] of ground.hosts.entries()) {
       for (const database of DATABASES) await run(url, `CREATE DATABASE ${quoteIdentifier(database)}`);
       for (const [n, [table, path]] of TABLES.entries()) {
         const database = DATABASES[n % 2] ?? '';
-        await run(url, `CREATE TABLE ${quoteTable({ database, table })} (x UInt64) ENGINE = ReplicatedMergeTree(${quoteString(path)}, ${quoteString(REPLICAS[i] ?? '')}) ORDER BY x`);
+        const [declared, replica] = n === TABLES.length - 1 ? BY_MACROS : [path, REPLICAS[i] ?? ''];
+        await run(url, `CREATE TABLE ${quoteTable({ database, table })} (x UInt64) ENGINE = ReplicatedMergeTree(${quoteString(declared)}, ${quoteString(replica)}) ORDER BY x`);
       }
     }
     for (const [n, [table]] of TABLES.entries()) {
@@ -124,7 +135,7 @@ describe('hostile names, and a user with no right too many', function () {
   it('the right to read the rows of a zero-copy table, whose proof reads them', async () => {
     const table = { database: DATABASES[0] ?? '', table: 'on blobs' };
     for (const { url, replica } of ground.hosts) {
-      await run(url, `CREATE TABLE ${quoteTable(table)} (x UInt8) ENGINE = ReplicatedMergeTree('/clickhouse/hostile/blobs', '${replica}') ORDER BY x SETTINGS storage_policy = 'object_storage'`);
+      await run(url, `CREATE TABLE ${quoteTable(table)} (x UInt8) ENGINE = ReplicatedMergeTree('/clickhouse/hostile/blobs', ${quoteString(replica)}) ORDER BY x SETTINGS storage_policy = 'object_storage'`);
     }
     try {
       const { refusals } = await planned(ground, as('mover'));

@@ -20,6 +20,8 @@ interface Plan {
       readonly zero_copy?: {
         readonly shared_id: string;
         readonly lock_root: string;
+        readonly lock_kinds: readonly string[];
+        readonly lock_counts: readonly { readonly replicas: number; readonly parts: number }[];
         readonly locks: number;
         readonly legacy_locks: number;
         readonly leaked_locks: number;
@@ -63,6 +65,7 @@ describe('zero-copy tables', function () {
     const planned = plan.hosts[0]?.tables.find(({ db, table }) => db === ground.database && table === 'shared');
     assert.deepEqual(planned?.zero_copy, {
       ...{ setting: 'server', disks: ['object_storage'], shared_id: id, lock_root: `${ground.from}/clickhouse/zero_copy` },
+      ...{ lock_kinds: ['zero_copy_local_blob_storage'], lock_counts: [{ replicas: 2, parts: 4 }] },
       ...{ locks: 4, legacy_locks: 0, parts_without_lock: 0, leaked_locks: 1, foreign_locks: 1, shared_with: [], attach: [] },
     });
     assert.ok(planned?.statements.some((text) => text.startsWith("SYSTEM STOP CLEANUP")), planned?.statements.join('\n'));

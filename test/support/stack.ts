@@ -9,7 +9,7 @@ import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickh
 import { execa } from 'execa';
 import { stringify } from 'yaml';
 
-import { connectTemporal, describeMigration } from '../../src/client';
+import { connectTemporal, describeMigration, type MigrationDescription } from '../../src/client';
 import { quoteIdentifier, quoteTable } from '../../src/clickhouse/sql';
 import { silent } from '../../src/dev/progress';
 import { type SeedOptions, type SeedTable, seedTables } from '../../src/dev/seed';
@@ -190,15 +190,19 @@ export class Ground {
     return child;
   }
 
-  /** What `status --json` prints, without a process for it: cheap enough to ask again and again. */
-  private async look(): Promise<StatusDocument> {
+  /** One look at the migration, without a process for it: cheap enough to ask again and again. */
+  async described(): Promise<MigrationDescription> {
     const connected = await connectTemporal({ address: this.up.temporal.address, namespace: this.up.temporal.namespace });
     try {
-      const document = statusDocument(await describeMigration(connected.client, this.id), '');
-      return JSON.parse(JSON.stringify(document)) as StatusDocument;
+      return await describeMigration(connected.client, this.id);
     } finally {
       await connected.close();
     }
+  }
+
+  /** What `status --json` prints. */
+  private async look(): Promise<StatusDocument> {
+    return JSON.parse(JSON.stringify(statusDocument(await this.described(), ''))) as StatusDocument;
   }
 
   /** Waits until the status is as wanted; while Temporal does not answer there is none. */
