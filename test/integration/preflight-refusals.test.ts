@@ -230,6 +230,20 @@ describe('preflight refuses what the engine shows', function () {
     await run(url, `DROP TABLE ${db}.feeding SYNC`, `DROP TABLE ${db}.kafka SYNC`);
   });
 
+  it('a path in an ensemble that the spec does not name', async () => {
+    const { name: zk2, root } = ground.up.zookeeper.auxiliary;
+    await withZooKeeper(ground.up, (session) => session.ensurePath(root));
+    await replicated('elsewhere', `${zk2}:/clickhouse/${ground.id}/elsewhere`);
+    const { refusals } = await planned(ground, only('elsewhere'));
+    assert.deepEqual([...new Set(words(refusals))], ['AUXILIARY_UNKNOWN elsewhere']);
+    assert.ok(refusals.every(({ fix }) => fix.includes(`zookeeper.auxiliary.${zk2}`)), JSON.stringify(refusals));
+    const named = await planned(ground, (document) => {
+      only('elsewhere')(document);
+      document.zookeeper['auxiliary'] = { [zk2]: { connect: ground.up.zookeeper.connect, root } };
+    });
+    assert.deepEqual(words(named.refusals), []);
+  });
+
   it('replicas that differ where the metadata is lost: a warning, for nobody can make them equal any more', async () => {
     await replicated('lost');
     const name = `\`${ground.database}\`.\`lost\``;
@@ -269,7 +283,6 @@ describe('preflight refuses what the engine shows', function () {
       ['a database of the Replicated engine', 'REPLICATED_DATABASE', { database_engine: 'Replicated' }],
       ['a database engine that cannot detach a table', 'DATABASE_ENGINE', { database_engine: 'MaterializedPostgreSQL' }],
       ['a replica without a ZooKeeper session', 'SESSION_EXPIRED', { is_session_expired: 1, zookeeper_exception: 'Session expired' }],
-      ['a path in an ensemble that the spec does not name', 'AUXILIARY_UNKNOWN', { zookeeper_name: 'zk2' }],
     ] as const) {
       it(what, async () => {
         const codes = await through(async (statement) => (statement.text.includes(lists) ? editRows(statement, (row) => Object.assign(row, row['table'] === 'plain' ? change : {})) : undefined), 'plain');
@@ -277,11 +290,13 @@ describe('preflight refuses what the engine shows', function () {
       });
     }
 
-    it('a merge that takes longer than it waits', async () => {
-      const merge = { database: ground.database, table: 'plain', kind: 'merge', id: '1_0_1_1', n: '1' };
-      const codes = await through(async (statement) => (statement.text.includes('FROM system.merges') ? JSON.stringify({ data: [merge], rows: 1 }) : undefined), 'plain');
-      assert.deepEqual(codes, ['IN_FLIGHT']);
-    });
+    for (const kind of ['merge', 'fetch']) {
+      it(`a ${kind} that takes longer than it waits`, async () => {
+        const item = { database: ground.database, table: 'plain', kind, id: '1_0_1_1', n: '1' };
+        const codes = await through(async (statement) => (statement.text.includes('FROM system.merges') ? JSON.stringify({ data: [item], rows: 1 }) : undefined), 'plain');
+        assert.deepEqual(codes, ['IN_FLIGHT']);
+      });
+    }
 
     it('but not merges of which each ends, however many begin', async () => {
       let n = 0;
