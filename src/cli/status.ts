@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 
 import type { MigrationSummary } from '../domain/summary';
+import type { ReplicaRecord } from '../history/fold';
 import { colors, EXIT, type ExitCode, printJson, printResult, setExit, withExample } from './common';
 import type { Session } from './session';
 
@@ -47,7 +48,8 @@ async function status(session: Session, id: string, tables: boolean): Promise<vo
   setExit(outcomeExit(description.summary.outcome));
 }
 
-async function readReplicas({ client }: Session, id: string) {
+/** Every replica of a migration, from its history. */
+export async function readReplicas({ client }: Pick<Session, 'client'>, id: string): Promise<readonly ReplicaRecord[]> {
   const { createHistoryReader } = await import('../history/read.js');
   return (await createHistoryReader(client).read(id)).replicas;
 }

@@ -3,10 +3,11 @@ import { isGrpcServiceError } from '@temporalio/client';
 import type { MigrationDescription, TemporalConnection } from '../client';
 import { ClientError, describeMigration, errorText, isRunning, webUiLink } from '../client';
 import { RateMeter, stageDone } from '../domain/progress';
+import type { ReplicaRecord } from '../history/fold';
 import { statusDocument } from '../report/status-document';
 import { statusText } from '../report/status-text';
 import { colors, EXIT, type ExitCode, printJson, printNote, printResult } from './common';
-import { isRefused, outcomeExit } from './status';
+import { isRefused, outcomeExit, readReplicas } from './status';
 import type { Screen } from './watch-screen';
 import { lineScreen, liveScreen } from './watch-screen';
 
@@ -55,7 +56,7 @@ export async function watchMigration(connection: WatchConnection, id: string, op
     screen.end();
     if (options.quiet !== true) {
       if (last.interrupted) leave(connection, id, last.seen, options);
-      else printEnd(connection, last.seen, options);
+      else await printLast(connection, last.seen, options);
     }
     return last.interrupted ? EXIT.INTERRUPTED : exitFor(last.seen, options.wanted ?? 'completed');
   } finally {
@@ -139,10 +140,17 @@ function count(meter: RateMeter, { runId, summary }: MigrationDescription): void
   if (stage !== undefined) meter.add(JSON.stringify([runId, summary.phase, summary.aborting]), Date.now(), stage.done);
 }
 
-function printEnd(connection: WatchConnection, description: MigrationDescription, { json }: WatchOptions): void {
+/** An abort that is through says of each table what became of it. */
+async function printLast(connection: WatchConnection, description: MigrationDescription, options: WatchOptions): Promise<void> {
+  const { aborting, outcome } = description.summary;
+  const over = (aborting || outcome === 'aborted') && !isRunning(description.status);
+  printEnd(connection, description, options, over ? await readReplicas(connection, description.id) : undefined);
+}
+
+function printEnd(connection: WatchConnection, description: MigrationDescription, { json }: WatchOptions, replicas?: readonly ReplicaRecord[]): void {
   const link = webUiLink(connection, description.id, description.runId);
-  if (json === true) printJson(statusDocument(description, link));
-  else printResult(statusText(description, { paint: colors(process.stdout), now: Date.now(), ui: link }));
+  if (json === true) printJson(statusDocument(description, link, replicas));
+  else printResult(statusText(description, { paint: colors(process.stdout), now: Date.now(), ui: link, ...(replicas === undefined ? {} : { replicas }) }));
 }
 
 function exitFor({ summary }: MigrationDescription, wanted: 'completed' | 'aborted'): ExitCode {

@@ -33,7 +33,7 @@ export function statusText(description: MigrationDescription, options: StatusTex
     hostTable(description),
     failureList(description, options.paint),
     findingList(description, options.paint),
-    replicaTable(options.replicas),
+    replicaTable(options.replicas, description),
     footer(description, options),
   ];
   return `${blocks.filter((block) => block !== '').join('\n\n')}\n`;
@@ -117,14 +117,19 @@ function findingList({ summary }: MigrationDescription, paint: Paint): string {
   return blocks.join('\n');
 }
 
-function replicaTable(replicas: readonly ReplicaRecord[] | undefined): string {
+function replicaTable(replicas: readonly ReplicaRecord[] | undefined, { summary }: MigrationDescription): string {
   if (replicas === undefined) return '';
-  const table = plainTable(['host', 'table', 'status', 'rows', 'parts', 'error']);
-  for (const { host, database, table: name, status, rows, parts, error } of replicas) {
-    table.push([oneLine(host), oneLine(`${database}.${name}`), status, rows, parts, oneLine(error ?? '')]);
+  if (replicas.length === 0) return 'no replicas known yet';
+  const table = plainTable(['host', 'table', 'status', 'rows', 'parts', 'error or note']);
+  for (const { host, database, table: name, status, rows, parts, error, note } of replicas) {
+    const words = summary.withoutHosts?.includes(host) === true ? GIVEN_UP_WORDS : (error ?? note ?? '');
+    table.push([oneLine(host), oneLine(`${database}.${name}`), status, rows, parts, oneLine(words)]);
   }
-  return replicas.length === 0 ? 'no replicas known yet' : table.toString();
+  return summary.outcome === 'aborted' ? `${table.toString()}\n${ABORTED_WORDS}` : table.toString();
 }
+
+const GIVEN_UP_WORDS = 'left out with its host: it is as the host left it';
+const ABORTED_WORDS = 'INIT: attached, its metadata as it was. RESTORED: attached, its metadata made anew, every row proved.';
 
 function footer(description: MigrationDescription, { paint, ui }: StatusTextOptions): string {
   const { statusFileError, statusFile } = description.summary;

@@ -342,6 +342,9 @@ describe('after abort no table is left detached', function () {
       assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
       await allAttachedAndWritable(tables);
       assert.deepEqual(await ground.oracle(), before);
+      const { replicas } = JSON.parse(aborted.stdout) as { replicas: readonly { status: string }[] };
+      const state = phase === 'clean' ? 'INIT' : 'RESTORED';
+      assert.deepEqual(replicas.map(({ status }) => status), Array.from({ length: tables * ground.hosts.length }, () => state));
 
       if (phase === 'restore') return;
       // Writes go on, and a later migration under the same id takes them along: nothing that the aborted one noted stands any more.

@@ -4,6 +4,7 @@ import { NO_COUNTS } from '../../src/domain/status';
 import { phaseProgress, RateMeter, stageDone } from '../../src/domain/progress';
 import { statusDocument } from '../../src/report/status-document';
 import { nextCommand, statusText } from '../../src/report/status-text';
+import type { ReplicaRecord } from '../../src/history/fold';
 import { stateWords, statusLine } from '../../src/report/words';
 import { liveLines } from '../../src/cli/watch-screen';
 import { description, summary } from './summaries';
@@ -90,6 +91,24 @@ describe('status', () => {
       // eslint-disable-next-line no-control-regex
       assert.doesNotMatch(line, /\u001b|\n|\u202e/, JSON.stringify(line));
     }
+  });
+
+  it('an abort that is through says of each table what became of it', () => {
+    const record = { database: 'd', zookeeperPath: '/p', replica: 'r', parts: 1, updated: 'x', oldMetadata: 'kept' } as const;
+    const replicas: ReplicaRecord[] = [
+      { ...record, host: 'ch-1', table: 'a', status: 'INIT', rows: 1 },
+      { ...record, host: 'ch-1', table: 'b', status: 'INIT', rows: 2, note: 'it is attached again, and readonly' },
+      { ...record, host: 'ch-1', table: 'c', status: 'RESTORED', rows: 3 },
+      { ...record, host: 'ch-2', table: 'a', status: 'DETACHED', rows: 4, error: 'HOST_UNREACHABLE: ch-2' },
+    ];
+    const lines = statusText(description({ outcome: 'aborted', withoutHosts: ['ch-2'] }), { ...OPTIONS, replicas }).split('\n');
+    const said = (table: string): string => lines.find((line) => line.includes(table)) ?? '';
+    assert.match(said('ch-1 '), /d\.a\W+INIT\W+1\W+1\W*$/u);
+    assert.match(said('d.b'), /INIT.*attached again, and readonly/u);
+    assert.match(said('d.c'), /RESTORED/u);
+    assert.match(said('ch-2'), /left out with its host/u);
+    assert.ok(lines.some((line) => line.startsWith('INIT: attached, its metadata as it was. RESTORED: ')), lines.join('\n'));
+    assert.ok(!statusText(description({ outcome: 'completed' }), { ...OPTIONS, replicas }).includes('INIT: attached'));
   });
 
   it('the document has null, not nothing, where a script looks', () => {
