@@ -9,7 +9,7 @@ import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickh
 import { execa } from 'execa';
 import { stringify } from 'yaml';
 
-import { connectTemporal, describeMigration, type MigrationDescription } from '../../src/client';
+import { connectTemporal, describeMigration, type MigrationDescription, type TemporalConnection } from '../../src/client';
 import { quoteIdentifier, quoteTable } from '../../src/clickhouse/sql';
 import { silent } from '../../src/dev/progress';
 import { type SeedOptions, type SeedTable, seedTables } from '../../src/dev/seed';
@@ -190,32 +190,48 @@ export class Ground {
     return child;
   }
 
-  /** One look at the migration, without a process for it: cheap enough to ask again and again. */
+  /** One look at the migration, without a process for it. */
   async described(): Promise<MigrationDescription> {
-    const connected = await connectTemporal({ address: this.up.temporal.address, namespace: this.up.temporal.namespace });
-    try {
-      return await describeMigration(connected.client, this.id);
-    } finally {
-      await connected.close();
-    }
+    return this.connected(({ client }) => describeMigration(client, this.id));
   }
 
-  /** What `status --json` prints. */
-  private async look(): Promise<StatusDocument> {
-    return JSON.parse(JSON.stringify(statusDocument(await this.described(), ''))) as StatusDocument;
-  }
-
-  /** Waits until the status is as wanted; while Temporal does not answer there is none. */
+  /** Waits until the status, as `status --json` prints it, is as wanted; while Temporal does not answer there is none. */
   async until(wanted: (status: StatusDocument) => boolean, what: string, withinMs = PATIENCE_MS): Promise<StatusDocument> {
     const end = Date.now() + withinMs;
-    for (;;) {
-      const status = await this.look().catch((error: unknown) => error as Error);
-      if (!(status instanceof Error) && wanted(status)) return status;
-      if (Date.now() > end) {
-        const last = status instanceof Error ? status.message : JSON.stringify(status, undefined, 1).slice(0, 4_000);
-        throw new Error(`not seen: ${what}; ${last}`);
+    // One connection for many looks: making one costs more than a look.
+    let connected: TemporalConnection | undefined;
+    let last = '';
+    try {
+      for (; Date.now() < end; await pause(200)) {
+        let status: StatusDocument;
+        try {
+          connected ??= await this.connect();
+          status = JSON.parse(JSON.stringify(statusDocument(await describeMigration(connected.client, this.id), ''))) as StatusDocument;
+        } catch (error) {
+          last = (error as Error).message;
+          await connected?.close();
+          connected = undefined;
+          continue;
+        }
+        if (wanted(status)) return status;
+        last = JSON.stringify(status, undefined, 1).slice(0, 4_000);
       }
-      await pause(200);
+    } finally {
+      await connected?.close();
+    }
+    throw new Error(`not seen: ${what}; ${last}`);
+  }
+
+  private connect(): Promise<TemporalConnection> {
+    return connectTemporal({ address: this.up.temporal.address, namespace: this.up.temporal.namespace });
+  }
+
+  private async connected<T>(work: (connected: TemporalConnection) => Promise<T>): Promise<T> {
+    const connected = await this.connect();
+    try {
+      return await work(connected);
+    } finally {
+      await connected.close();
     }
   }
 
@@ -231,13 +247,10 @@ export class Ground {
 
   /** What Temporal's Web UI shows as the workflow's details. */
   async details(): Promise<string> {
-    const connected = await connectTemporal({ address: this.up.temporal.address, namespace: this.up.temporal.namespace });
-    try {
-      const metadata: { currentDetails?: string } = await connected.client.workflow.getHandle(this.id).query('__temporal_workflow_metadata');
+    return this.connected(async ({ client }) => {
+      const metadata: { currentDetails?: string } = await client.workflow.getHandle(this.id).query('__temporal_workflow_metadata');
       return metadata.currentDetails ?? '';
-    } finally {
-      await connected.close();
-    }
+    });
   }
 
   async end(): Promise<void> {
