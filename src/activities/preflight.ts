@@ -300,6 +300,10 @@ async function checkEnsembles(connections: Connections, spec: MigrationSpec, fou
       } catch (error) {
         answers = false;
         silent.add(ensemble.connect);
+        if (error instanceof MigrationError && error.type === 'MISSING_VARIABLE') {
+          found.refuse(error.type, { host: host.name }, error.message, 'set it where the worker runs, and start the worker again');
+          continue;
+        }
         const words = error instanceof MigrationError ? error.message : serverWords(error);
         found.refuse('ZOOKEEPER_UNAVAILABLE', { host: host.name }, words, `see that ${ensemble.connect} can be reached from here`);
       }

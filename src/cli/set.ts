@@ -27,8 +27,8 @@ export function parseAssignments(assignments: readonly string[]): readonly Pick<
   const limits = assignments.map((assignment) => {
     const [, key = assignment, value = ''] = /^([^=]*)=(.*)$/s.exec(assignment) ?? [];
     if (!KEYS.includes(key)) faults.push({ path: key, message: `no such limit: one of ${KEYS.join(', ')}, as KEY=VALUE` });
-    else if (!/^\d{1,6}$/.test(value) || Number(value) < 1)
-      faults.push({ path: key, message: 'must be a whole number from 1, as KEY=VALUE' });
+    else if (!/^\d{1,4}$/.test(value) || Number(value) < 1 || Number(value) > 1_000)
+      faults.push({ path: key, message: 'must be a whole number from 1 to 1000, as KEY=VALUE' });
     return { key, value: Number(value) };
   });
   if (faults.length > 0) throw new CliError(EXIT.USAGE, 'a limit cannot be set so', { faults });

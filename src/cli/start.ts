@@ -204,16 +204,17 @@ async function showDryRun(session: Session, spec: MigrationSpec, file: string): 
   const { planWorkflowId } = await import('../workflows/messages.js');
   const { oneLine } = await import('../report/words.js');
   const id = planWorkflowId(spec.id);
-  const { plan, runId } = await readDryRun(session.client, spec, {
+  const { plan, runId, notShown } = await readDryRun(session.client, spec, {
     onStuck: (reason) => printNote(`${id} waits: ${oneLine(reason)}`),
     next: `ch-zk-migrate doctor ${file}`,
   });
   const link = webUiLink(session, id, runId);
   if (session.json) {
-    printJson({ ...plan, id, runId, executed: false, ui: link });
+    printJson({ ...plan, id, runId, executed: false, ui: link, ...(notShown === 0 ? {} : { notShown }) });
     if (plan.refusals.length > 0) setExit(EXIT.REFUSED);
     return;
   }
   await printPlan(plan, false);
+  if (notShown > 0) printNote(`${notShown} refusals and warnings more than these: ch-zk-migrate plan ${file} lists all`);
   printNote(`dry run, nothing was changed: ${link}\nto do it: ch-zk-migrate start SPEC --execute`);
 }

@@ -22,12 +22,19 @@ const LOOK_EVERY_MS = 500;
 /** A worker that has just been started is no news. */
 const STUCK_AFTER_MS = 3000;
 
+export interface DryRun {
+  readonly plan: Plan;
+  readonly runId: string;
+  /** Refusals and warnings beyond those of the plan: a history holds so many of them, `plan` prints all. */
+  readonly notShown: number;
+}
+
 /**
  * Waits for a dry run to end, and puts its plan together from the pieces in its history.
  *
  * @throws {ClientError} DRY_RUN_FAILED with its reason; gRPC errors pass
  */
-export async function readDryRun(client: Client, spec: MigrationSpec, options: DryRunOptions = {}): Promise<{ plan: Plan; runId: string }> {
+export async function readDryRun(client: Client, spec: MigrationSpec, options: DryRunOptions = {}): Promise<DryRun> {
   const id = planWorkflowId(spec.id);
   const runId = await completed(client, id, options);
   const outcomes: PreflightOutcome[] = [];
@@ -42,6 +49,7 @@ export async function readDryRun(client: Client, spec: MigrationSpec, options: D
   const pieces = outcomes.flatMap(({ plan }) => plan ?? []);
   return {
     runId,
+    notShown: first.refusalsTotal - first.refusals.length + first.warningsTotal - first.warnings.length,
     plan: {
       id: spec.id,
       hosts: spec.hosts.map((host, index) => {

@@ -90,6 +90,9 @@ export interface MigrationSummary {
   readonly statusFileError?: string;
   readonly refusals: readonly Finding[];
   readonly warnings: readonly Finding[];
+  /** How many the preflight found beyond those listed; absent where all are. */
+  readonly refusalsNotShown?: number;
+  readonly warningsNotShown?: number;
 }
 
 /** The hosts, while a phase counts what is done on them; before and after the phases there is nothing to count. */

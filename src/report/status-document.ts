@@ -35,6 +35,9 @@ export interface StatusDocument {
   readonly inFlight: number;
   readonly refusals: MigrationSummary['refusals'];
   readonly warnings: MigrationSummary['warnings'];
+  /** Where the preflight found more than are listed. */
+  readonly refusalsNotShown?: number;
+  readonly warningsNotShown?: number;
   readonly statusFile: string;
   readonly statusFileError: string | null;
   readonly ui: string;
@@ -77,6 +80,8 @@ export function statusDocument(description: MigrationDescription, ui: string, re
     inFlight: summary.inFlight,
     refusals: summary.refusals,
     warnings: summary.warnings,
+    ...(summary.refusalsNotShown === undefined ? {} : { refusalsNotShown: summary.refusalsNotShown }),
+    ...(summary.warningsNotShown === undefined ? {} : { warningsNotShown: summary.warningsNotShown }),
     statusFile: summary.statusFile,
     statusFileError: summary.statusFileError ?? null,
     ui,

@@ -110,9 +110,11 @@ function findingList({ summary }: MigrationDescription, paint: Paint): string {
       const where = oneLine([host, db === undefined ? '' : `${db}.${table ?? ''}`].filter((part) => part !== '').join(' '));
       return `  ${code} ${where}: ${oneLine(message)}\n    ${paint.dim('fix:')} ${oneLine(fix)}`;
     });
+  const { refusals, warnings, refusalsNotShown = 0, warningsNotShown = 0 } = summary;
+  const head = (shown: number, total: number, what: string): string => `${counted(total, what)}${shown < total ? ` (the first ${shown} of them; ch-zk-migrate plan lists all)` : ''}`;
   const blocks = [
-    ...(summary.refusals.length === 0 ? [] : [paint.red(counted(summary.refusals.length, 'refusal')), ...lines(summary.refusals)]),
-    ...(summary.warnings.length === 0 ? [] : [paint.yellow(counted(summary.warnings.length, 'warning')), ...lines(summary.warnings.slice(0, MAX_SHOWN))]),
+    ...(refusals.length === 0 ? [] : [paint.red(head(refusals.length, refusals.length + refusalsNotShown, 'refusal')), ...lines(refusals)]),
+    ...(warnings.length === 0 ? [] : [paint.yellow(head(Math.min(MAX_SHOWN, warnings.length), warnings.length + warningsNotShown, 'warning')), ...lines(warnings.slice(0, MAX_SHOWN))]),
   ];
   return blocks.join('\n');
 }

@@ -67,11 +67,19 @@ export const statusQuery = defineQuery<MigrationSummary>('status');
 /** What may begin now: activities ask it right before they begin something. */
 export const controlQuery = defineQuery<Control>('control');
 
+export interface AbortPosition {
+  readonly done: readonly string[];
+  readonly pass: string;
+  readonly after?: string;
+}
+
 /** What a run carries over into the next (continue-as-new): bounded, see design.md. */
 export interface CarriedState {
   readonly stage: Stage;
   /** An abort has begun its passes. Absent in runs of before it was told, whose aborts begin anew. */
   readonly abortBegun?: true;
+  /** How far the passes of an abort have come: those that are through, and the one that filled the history, up to a key of the inventory. */
+  readonly abortAt?: AbortPosition;
   /** Inventory key up to which the stage is through; for the restart stage, within the host named by `host`. */
   readonly after?: string;
   /** Restart stage: hosts that are through. */
@@ -100,6 +108,7 @@ export interface CarriedState {
   readonly started: string;
   readonly progress: Readonly<Record<string, { done: number; failed: number }>>;
   readonly warnings: readonly Finding[];
+  readonly warningsNotShown?: number;
 }
 
 /** The workflow's input. */

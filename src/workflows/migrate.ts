@@ -29,6 +29,8 @@ const PLANNED_A_PAGE = 2_000;
 
 /** Aborts that began before left out what a retry had left out. */
 const ABORT_TAKES_ALL = 'an abort takes along what a retry left out';
+/** Until then a pause did not hold up the inventory, a take-over and the finish. */
+const PAUSE_HOLDS_ALL = 'a pause holds up what begins beside the tables';
 /** Merges were not stopped right after the ATTACH of a take-over. */
 const LET_GO = 'take-over-lets-go';
 /** Migrations that began before the inventory was listed at the beginning go on without. */
@@ -106,6 +108,8 @@ class Migration {
   private broken = false;
   /** The run before this one was full in the middle of an abort: it is not begun anew. */
   private abortGoesOn: boolean;
+  /** Passes of an abort that are through. */
+  private abortDone: string[] = [];
 
   constructor(private readonly input: MigrationInput) {
     this.state = new MigrationState(input, now());
@@ -144,7 +148,7 @@ class Migration {
     const { aborting } = this.state;
     this.broken = false;
     try {
-      return aborting ? await this.abort(after) : await this.migrate(after);
+      return aborting ? await this.abort() : await this.migrate(after);
     } catch (error) {
       if (isCancellation(error) && this.state.withoutHosts.length > without) return false;
       if (!(error instanceof ActivityFailure)) throw error;
@@ -191,9 +195,14 @@ class Migration {
     this.state.enter('preflight', now());
     const { known } = await this.orFail(() => this.without(() => this.preflight()));
     // Of a migration that has begun nothing stands against going on, but that a host is missing.
-    if (known) this.state.refusals = this.state.refusals.filter(({ code }) => code === 'HOST_MISSING');
+    if (known) {
+      this.state.refusals = this.state.refusals.filter(({ code }) => code === 'HOST_MISSING');
+      this.state.refusalsNotShown = 0;
+    }
     if (this.state.refusals.length > 0) await this.refuse();
+    await this.whilePaused();
     if (this.state.spec.takeOver !== undefined) await this.attachTakenOver(known);
+    await this.whilePaused();
     const takesOver = this.state.spec.takeOver !== undefined && !known && patched(LET_GO);
     const frozen = await this.orLetGo(takesOver, () =>
       this.without(() =>
@@ -206,7 +215,14 @@ class Migration {
     this.state.frozen = true;
     Object.assign(this.state, { replicas: frozen.replicas, tables: frozen.tables, perHost: { ...frozen.perHost }, counts: frozen.counts });
     if (frozen.resumed) this.state.decide("went on from what the hosts' own tables say", undefined, now());
+    await this.whilePaused();
     if (this.state.spec.takeOver !== undefined) await this.judgeTakenOver();
+  }
+
+  /** What begins beside the phases' tables does not begin while the migration is paused. */
+  private async whilePaused(): Promise<void> {
+    if (!this.state.paused || !patched(PAUSE_HOLDS_ALL)) return;
+    await condition(() => !this.state.paused || this.state.aborting);
   }
 
   private leftOutHosts(): { readonly withoutHosts?: readonly string[] } {
@@ -292,6 +308,8 @@ class Migration {
     Object.assign(this.state, { replicas: outcome.replicas, tables: outcome.tables, perHost: { ...outcome.perHost } });
     this.state.refusals = [...outcome.refusals];
     this.state.warnings = [...outcome.warnings];
+    this.state.refusalsNotShown = outcome.refusalsTotal - outcome.refusals.length;
+    this.state.warningsNotShown = outcome.warningsTotal - outcome.warnings.length;
     this.state.touch();
     return outcome;
   }
@@ -304,6 +322,7 @@ class Migration {
     this.state.outcome = 'failed';
     this.state.leave(now());
     await this.close();
+    if (this.state.refusalsNotShown > 0) list.push(`- and ${this.state.refusalsNotShown} more: ch-zk-migrate plan lists all`);
     const nothing = this.input.resume === undefined ? 'nothing was changed' : 'this run changed nothing, and what the one before it had begun stands as it was';
     const changed = attached === 0 ? nothing : `${attached} tables were attached to be read, and nothing else was changed`;
     throw ApplicationFailure.nonRetryable(`preflight refuses, ${changed}:\n${list.join('\n')}`, 'PREFLIGHT_REFUSED', this.state.refusals);
@@ -392,6 +411,21 @@ class Migration {
     });
   }
 
+  /**
+   * A pass of an abort, by a name of its own. Where the history is full in the middle of it, the next run passes by those that are through,
+   * and goes on with this one where it was: reading a large inventory fills a history too.
+   */
+  private async abortPass(name: string, pass: () => Pass): Promise<void> {
+    if (this.abortDone.includes(name)) return;
+    const after = this.state.abortAt?.pass === name ? this.state.abortAt.after : undefined;
+    await this.pass(async () => {
+      const end = await this.runner.run(pass(), after);
+      if (end.end === 'full') this.state.abortAt = { done: this.abortDone, pass: name, ...(end.after === undefined ? {} : { after: end.after }) };
+      return end;
+    });
+    this.abortDone.push(name);
+  }
+
   /** Waits before a phase: while paused, and at its gate until somebody lets it through. */
   private async gate(phase: Phase): Promise<void> {
     const closed = (): boolean => this.state.spec.pauseBefore.includes(phase) && !this.state.approved.includes(phase);
@@ -406,11 +440,13 @@ class Migration {
   }
 
   /** Stops, and leaves no table detached. True when something failed on the way. */
-  private async abort(_after: string | undefined): Promise<boolean> {
+  private async abort(): Promise<boolean> {
     this.state.paused = false;
     this.state.waiting = null;
     // What failed in the run before has failed, and is not tried again in each run that follows.
     this.state.givenUp = this.abortGoesOn;
+    this.state.abortAt = this.abortGoesOn ? this.input.carried?.abortAt : undefined;
+    this.abortDone = [...(this.state.abortAt?.done ?? [])];
     this.abortGoesOn = false;
     this.state.abortBegun = true;
     if (!this.state.givenUp) this.state.clearFailures();
@@ -430,11 +466,11 @@ class Migration {
     } else if ((await this.phases.located()).some((on) => on === 'after')) {
       await this.carryAlong();
       await this.restartForward(this.state.reachable.hosts);
-      await this.pass(() => this.runner.run({ ...this.phases.restore('after'), regardless: true }));
+      await this.abortPass('restore', () => ({ ...this.phases.restore('after'), regardless: true }));
     } else {
-      await this.pass(() => this.runner.run(this.phases.finishCleaning()));
-      await this.pass(() => this.runner.run(this.phases.giveBack()));
-      await this.pass(() => this.runner.run(this.phases.rebuild()));
+      await this.abortPass('finish cleaning', () => this.phases.finishCleaning());
+      await this.abortPass('give back', () => this.phases.giveBack());
+      await this.abortPass('rebuild', () => this.phases.rebuild());
     }
     this.state.outcome = 'aborted';
     return this.state.failuresTotal > 0;
@@ -462,15 +498,15 @@ class Migration {
         await Promise.all(back.slice(at, at + wave).map((host) => this.phases.returnHost(host)));
       }
       const there = back.filter(({ name }) => !this.state.failedHosts.has(name));
-      await this.pass(() => this.runner.run(onHosts(this.phases.giveBack(), there)));
-      await this.pass(() => this.runner.run(onHosts(this.phases.rebuild(), there)));
+      await this.abortPass('give back', () => onHosts(this.phases.giveBack(), there));
+      await this.abortPass('rebuild', () => onHosts(this.phases.rebuild(), there));
     }
     if (ahead.length === 0) return;
     await this.carryAlong(ahead);
     await this.restartForward(ahead);
-    await this.pass(() => this.runner.run(onHosts({ ...this.phases.restore('after'), regardless: true }, ahead)));
+    await this.abortPass('restore', () => onHosts({ ...this.phases.restore('after'), regardless: true }, ahead));
     if (clean === 'after-verify' && this.state.failuresTotal === 0) {
-      await this.pass(() => this.runner.run(onHosts({ ...this.phases.deleteOld(), regardless: true }, ahead)));
+      await this.abortPass('delete old', () => onHosts({ ...this.phases.deleteOld(), regardless: true }, ahead));
     }
   }
 
@@ -483,16 +519,16 @@ class Migration {
     const begun = (table: ReplicatedTable): boolean => table.replicas.some(({ moved }) => moved === true);
     const ahead = (pass: Pass): Pass => ({ ...pass, regardless: true, pick: (table) => (begun(table) ? pass.pick(table) : []) });
     const back = (pass: Pass): Pass => ({ ...pass, pick: (table) => (begun(table) ? [] : pass.pick(table)) });
-    await this.pass(() => this.runner.run(back(this.phases.finishCleaning())));
-    await this.pass(() => this.runner.run(back(this.phases.giveBack())));
-    await this.pass(() => this.runner.run(back(this.phases.rebuild())));
+    await this.abortPass('finish cleaning', () => back(this.phases.finishCleaning()));
+    await this.abortPass('give back', () => back(this.phases.giveBack()));
+    await this.abortPass('rebuild', () => back(this.phases.rebuild()));
     for (const { name } of hosts) {
       // A page of all hosts: a replica that was not begun goes on too where another of its path was.
       const { host: _all, ...attach } = this.phases.attach(name);
-      await this.pass(() => this.runner.run(ahead({ ...attach, pick: (table) => attach.pick(table).filter(({ host }) => host === name) })));
+      await this.abortPass(`attach ${name}`, () => ahead({ ...attach, pick: (table) => attach.pick(table).filter(({ host }) => host === name) }));
     }
-    await this.pass(() => this.runner.run(ahead(this.phases.restore('after'))));
-    if (clean === 'after-verify' && this.state.failuresTotal === 0) await this.pass(() => this.runner.run(ahead(this.phases.deleteOld())));
+    await this.abortPass('restore', () => ahead(this.phases.restore('after')));
+    if (clean === 'after-verify' && this.state.failuresTotal === 0) await this.abortPass('delete old', () => ahead(this.phases.deleteOld()));
   }
 
   /** What has not come as far as its host, or was left out until now: a host that moves takes everything along. */
@@ -503,7 +539,7 @@ class Migration {
     const along = (pass: Pass): Pass => ({ ...(hosts === undefined ? pass : onHosts(pass, hosts)), regardless: true });
     for (const phase of ['detach', 'clean'] as const) {
       this.state.enter(phase, now());
-      await this.pass(() => this.runner.run(along(this.phases[phase]())));
+      await this.abortPass(phase, () => along(this.phases[phase]()));
     }
   }
 
@@ -512,7 +548,7 @@ class Migration {
     this.state.enter('restart', now());
     for (const host of hosts) {
       if (await this.phases.restartHost(host)) {
-        await this.pass(() => this.runner.run({ ...this.phases.attach(host.name), regardless: true }));
+        await this.abortPass(`attach ${host.name}`, () => ({ ...this.phases.attach(host.name), regardless: true }));
       }
     }
     this.state.enter('restore', now());
@@ -526,7 +562,8 @@ class Migration {
   /** Waits for somebody after a failure, where the spec says so. True when it is to be tried again. */
   private async hold(): Promise<boolean> {
     const { holdOnFailureMs, id } = this.state.spec;
-    if (holdOnFailureMs === 0 || this.state.outcome === 'aborted') return false;
+    // An abort that broke off is not tried again by itself: what broke it off would do so at once.
+    if (holdOnFailureMs === 0 || this.state.outcome === 'aborted' || this.state.aborting) return false;
     this.held.holding = true;
     this.state.waiting = { reason: `${this.failedWords()}: retry, skip or abort (ch-zk-migrate retry ${id})`, gate: null };
     this.state.touch();
@@ -552,6 +589,7 @@ class Migration {
     const aborted = this.state.outcome === 'aborted';
     const without = this.state.withoutHosts.length;
     this.state.enter('finish', now());
+    await this.whilePaused();
     try {
       const finished = await this.inspect.finishMigration.executeWithOptions(
         { summary: 'count what was proved, let go of the replicas', taskQueue: this.state.spec.taskQueue },

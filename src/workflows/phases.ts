@@ -161,13 +161,28 @@ export class Phases {
         [input],
       );
       if (input.restart.strategy.kind === 'manual' && patched(BY_HAND)) await this.sayByHand(input, restarted);
-      await restarted;
+      await this.counted(restarted, input.restart.strategy.kind !== 'manual');
       return true;
     } catch (error) {
       const { code, message } = failureOf(error);
       this.state.failedHosts.add(host.name);
       this.state.fail({ host: host.name, database: '', table: '' }, code, message);
       return false;
+    }
+  }
+
+  /** A restart that runs is said to run still by a migration that is paused meanwhile; what somebody does by hand is not. */
+  private async counted(restarted: Promise<unknown>, counts: boolean): Promise<void> {
+    if (!counts || !patched(RESTART_COUNTS)) {
+      await restarted;
+      return;
+    }
+    this.state.inFlight += 1;
+    try {
+      await restarted;
+    } finally {
+      this.state.inFlight -= 1;
+      this.state.touch();
     }
   }
 
@@ -350,6 +365,8 @@ export class Phases {
   }
 }
 
+/** Until then a paused migration said that nothing runs, whatever was being restarted. */
+const RESTART_COUNTS = 'a restart is among what still runs';
 /** Migrations that came to a restart by hand before they said so go on without. */
 const BY_HAND = 'a restart by hand is waited for, and said';
 /** Until then the activity has seen whether there is anything to wait for. */

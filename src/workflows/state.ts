@@ -15,7 +15,7 @@ import {
   type TableFailure,
   type Waiting,
 } from '../domain/summary';
-import type { CarriedState, MigrationInput, Note } from './messages';
+import type { AbortPosition, CarriedState, MigrationInput, Note } from './messages';
 
 /** More failures than this are not kept one by one: the migration stops, whatever `onFailure` says. */
 export const MAX_FAILED_TABLES = 2_000;
@@ -47,6 +47,8 @@ export class MigrationState {
   givenUp = false;
   /** An abort has begun its passes. */
   abortBegun = false;
+  /** Where the passes of an abort are, when the history is full. */
+  abortAt: AbortPosition | undefined;
   limits: ParallelSpec;
   skip: string[] = [];
   only: string[] = [];
@@ -56,6 +58,9 @@ export class MigrationState {
   statusFileError: string | undefined;
   refusals: Finding[] = [];
   warnings: Finding[] = [];
+  /** What the preflight found beyond those. */
+  refusalsNotShown = 0;
+  warningsNotShown = 0;
   /** Counts the changes, for those who mirror them. */
   changes = 0;
 
@@ -183,6 +188,8 @@ export class MigrationState {
       ...(this.statusFileError === undefined ? {} : { statusFileError: this.statusFileError }),
       refusals: this.refusals.slice(0, MAX_FINDINGS_SHOWN),
       warnings: this.warnings.slice(0, MAX_FINDINGS_SHOWN),
+      ...(this.refusalsNotShown === 0 ? {} : { refusalsNotShown: this.refusalsNotShown }),
+      ...(this.warningsNotShown === 0 ? {} : { warningsNotShown: this.warningsNotShown }),
     };
   }
 
@@ -218,6 +225,7 @@ export class MigrationState {
       ...(this.pauseReason === undefined ? {} : { pauseReason: this.pauseReason }),
       aborting: this.aborting,
       ...(this.abortBegun ? { abortBegun: true as const } : {}),
+      ...(this.abortAt === undefined ? {} : { abortAt: this.abortAt }),
       ...(this.withoutHosts.length === 0 ? {} : { withoutHosts: this.withoutHosts }),
       limits: this.limits,
       skip: this.skip,
@@ -225,6 +233,7 @@ export class MigrationState {
       started: this.started,
       progress: this.progress,
       warnings: this.warnings.slice(0, MAX_FINDINGS_SHOWN),
+      ...(this.warningsNotShown === 0 ? {} : { warningsNotShown: this.warningsNotShown }),
     };
   }
 
@@ -253,6 +262,7 @@ export class MigrationState {
     this.started = carried.started;
     this.progress = { ...carried.progress };
     this.warnings = [...carried.warnings];
+    this.warningsNotShown = carried.warningsNotShown ?? 0;
   }
 
   private resumeFrom(resume: NonNullable<MigrationInput['resume']>, now: string): void {

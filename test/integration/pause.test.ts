@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import type { MigrationSummary } from '../../src/domain/summary';
-import { Ground, pause } from '../support/stack';
+import { Ground, pause, someTables, sql } from '../support/stack';
 
 const TABLES = 10;
 const RESTORE = /^SYSTEM RESTORE REPLICA/u;
@@ -74,6 +76,52 @@ describe('what waits for its turn in a worker', function () {
     const { before } = await untilRestoring();
     assert.equal((await ground.cli('set', ground.id, 'parallel.restore=4')).code, 0);
     const ended = await ground.until(({ outcome }) => outcome !== 'running', 'the end');
+    assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
+    assert.deepEqual(await ground.oracle(), before);
+  });
+});
+
+describe('a pause', function () {
+  this.timeout(600_000);
+  let ground: Ground;
+
+  beforeEach(async () => {
+    ground = await Ground.on('pause');
+    await ground.seed(someTables(ground.database, 1));
+  });
+
+  afterEach(async () => {
+    await ground.end();
+  });
+
+  it('holds up the inventory as well, and says of a restart that it still runs', async () => {
+    const before = await ground.oracle();
+    const holdsUp = join(ground.dir, 'go on');
+    const script = `const fs = require('node:fs'); const [file, command, ...args] = process.argv.slice(1);
+      const timer = setInterval(() => { if (fs.existsSync(file)) { clearInterval(timer); require('node:child_process').execFileSync(command, args); } }, 100);`;
+    const spec = ground.spec(({ clickhouse }) => {
+      clickhouse.restart['command'] = [process.execPath, '-e', script, holdsUp, ...(clickhouse.restart['command'] as string[])];
+    });
+    // Nobody polls yet: the pause is there before the preflight is.
+    assert.equal((await ground.cli('start', spec, '--execute')).code, 0);
+    await ground.temporal('workflow', 'signal', '--workflow-id', ground.id, '--name', 'pause');
+    ground.worker();
+    const first = await ground.until((status) => status.waitingFor !== null && (status as unknown as { totals: { replicas: number } }).totals.replicas > 0, 'the pause after the preflight');
+    await pause(2_000);
+    assert.equal(first.phase, 'preflight');
+    for (const { url } of ground.hosts) assert.deepEqual(await sql(url, "SELECT name FROM system.tables WHERE database = '_ch_zk_migrate' AND name = 'inventory' AND total_rows > 0"), []);
+    assert.equal((await ground.cli('resume', ground.id)).code, 0);
+
+    await ground.until(({ phase }) => phase === 'restart', 'the restart');
+    assert.equal((await ground.cli('pause', ground.id)).code, 0);
+    const running = await ground.until(({ waitingFor }) => waitingFor !== null, 'the pause in the restart');
+    assert.match(running.waitingFor?.reason ?? '', /^pausing, \d+ still run/u);
+    const marks = ground.marks();
+    writeFileSync(holdsUp, '');
+    await ground.until(({ waitingFor }) => waitingFor?.reason.startsWith('paused') === true, 'nothing in flight');
+    assert.deepEqual(ground.statements(marks, /^ATTACH TABLE/u), []);
+    assert.equal((await ground.cli('resume', ground.id)).code, 0);
+    const ended = await ground.until(({ outcome }) => outcome !== 'running' && outcome !== 'waiting', 'the end');
     assert.equal(ended.outcome, 'completed', JSON.stringify(ended));
     assert.deepEqual(await ground.oracle(), before);
   });

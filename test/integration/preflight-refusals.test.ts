@@ -230,6 +230,15 @@ describe('preflight refuses what the engine shows', function () {
     await run(url, `DROP TABLE ${db}.feeding SYNC`, `DROP TABLE ${db}.kafka SYNC`);
   });
 
+  it('a variable with the digest for ZooKeeper that the worker lacks', async () => {
+    const { refusals } = await planned(ground, (document) => {
+      inPlace(document);
+      document.zookeeper['digestEnv'] = 'CH_ZK_MIGRATE_NOT_SET';
+    });
+    assert.ok(refusals.some(({ code, message }) => code === 'MISSING_VARIABLE' && message.includes('CH_ZK_MIGRATE_NOT_SET')), JSON.stringify(refusals));
+    assert.ok(!refusals.some(({ code }) => code === 'ZOOKEEPER_UNAVAILABLE'), JSON.stringify(refusals));
+  });
+
   it('a path in an ensemble that the spec does not name', async () => {
     const { name: zk2, root } = ground.up.zookeeper.auxiliary;
     await withZooKeeper(ground.up, (session) => session.ensurePath(root));
