@@ -10,6 +10,7 @@ import { startBackground, stopBackground } from './background';
 import { type Connections, mayBeReplaced, report, stopIfCancelled, turnOf } from './deps';
 import { stillHeld } from './hold';
 import { lookAtReplica, sameTable, waitWhileRunning } from './look';
+import { goneSince, untilMergesEnded } from './merges';
 import { send, statementId } from './statement';
 import { readFacts } from './zero-copy-facts';
 import type { DetachInput, ReplicaOutcome, ReplicaUpdate } from './types';
@@ -93,26 +94,8 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
     const stopping: ReplicaNote = { ...before, seq: before.seq + 1, zeroCopy };
     await connections.notes(input.host).write(migration, replica, stopping);
     await stopBackground(host, replica, { zeroCopy });
-    const manifest = await takeManifest(host, migration, replica, 'detach');
-    // Of a table that went while its parts were read the list says nothing: it is not noted.
-    if (!(await lookAtReplica(host, replica)).attached) {
-      throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} went while its manifest was saved: it is looked at again`);
-    }
-    const note: ReplicaNote = {
-      ...stopping,
-      seq: stopping.seq + 1,
-      status: 'INIT',
-      step: 'manifest',
-      detachTake: manifest.take,
-      baselineTake: '',
-      rows: manifest.rows,
-      parts: manifest.parts,
-      zeroCopy,
-    };
-    await connections.notes(input.host).write(migration, replica, note);
-    // What came into the server's memory since then: a part that the manifest does not know is in the baseline.
-    const [late] = await Promise.all([flushAsyncInserts(host, replica), stillOurs(host, input, note)]);
-    if (late.waited) await stillOurs(host, input, note);
+    await untilMergesEnded(host, replica);
+    const { note, words } = await saveManifest(connections, input, stopping);
     report({ doing: 'DETACH' });
     const sent = await send(host, statements.detach(replica), {
       queryId,
@@ -120,12 +103,48 @@ async function saveAndDetach(connections: Connections, input: DetachInput, befor
     });
     if (mayBeReplaced()) await putBack(host, input, note);
     if (sent.end === 'refused' && (await lookAtReplica(host, replica)).attached) throw sent.error;
-    return { note, words: late.words };
+    return { note, words };
   } catch (error) {
     // Still attached, for all that is known: its merges go on. A table that is gone has none, so a refusal here says nothing.
     if (!mayBeReplaced()) await startBackground(host, replica, { zeroCopy }).catch(() => undefined);
     throw error;
   }
+}
+
+/** Each is taken because a part of the one before went: with the merges stopped that is somebody's hand, or what was being committed. */
+const MANIFESTS_AT_MOST = 5;
+
+/**
+ * Saves the manifest, has what came into the server's memory since then written, and sees that all of the manifest is there still: else it
+ * is taken again. A part that it does not know is in the baseline; one that it names and that is gone would be missed for good.
+ */
+async function saveManifest(connections: Connections, input: DetachInput, stopping: ReplicaNote): Promise<Detached> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  for (let taken = 1; taken <= MANIFESTS_AT_MOST; taken += 1) {
+    const manifest = await takeManifest(host, migration, replica, 'detach');
+    // Of a table that went while its parts were read the list says nothing: it is not noted.
+    if (!(await lookAtReplica(host, replica)).attached) {
+      throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} went while its manifest was saved: it is looked at again`);
+    }
+    const note: ReplicaNote = {
+      ...stopping,
+      seq: stopping.seq + taken,
+      status: 'INIT',
+      step: 'manifest',
+      detachTake: manifest.take,
+      baselineTake: '',
+      rows: manifest.rows,
+      parts: manifest.parts,
+    };
+    await connections.notes(input.host).write(migration, replica, note);
+    const lookAgain = async (): Promise<number> => (await Promise.all([goneSince(host, migration, replica, manifest.take), stillOurs(host, input, note)]))[0];
+    const [late, soon] = await Promise.all([flushAsyncInserts(host, replica), lookAgain()]);
+    const gone = late.waited ? await lookAgain() : soon;
+    if (gone === 0) return { note, words: late.words };
+    report({ doing: `saving the manifest again: ${gone} of its parts went meanwhile` });
+  }
+  throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)}: parts went each time its manifest was saved: it is looked at again`);
 }
 
 /**

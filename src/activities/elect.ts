@@ -4,6 +4,7 @@ import { MigrationError } from '../domain/failure';
 import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
 import { startBackground } from './background';
 import { type Connections, ensembleOf } from './deps';
+import { isStillHeld, stillHeld } from './hold';
 import { lookAtReplica } from './look';
 import { ROW_KEEPING_ENGINE } from './proof';
 import { noteStarted } from './restore';
@@ -69,14 +70,17 @@ export async function startMerges(connections: Connections, input: MergesInput):
       return { replica, target, note: await readNote(connections.host(target), input.migration, replica) };
     }),
   );
-  if (members.some(({ note }) => note.zeroCopy !== null)) {
-    if (members.some(({ note }) => note.status !== 'RESTORED')) return;
-    for (const { replica, target, note } of members) {
-      await stillLocked(connections, input, { replica, target, note });
-    }
-  }
+  const zeroCopy = members.some(({ note }) => note.zeroCopy !== null);
+  const proved = members.every(({ note }) => note.status === 'RESTORED');
   // What merges change of a table whose rows they do not keep can be proved on no replica any more: they wait for the proof of all.
-  else if (members.some(({ note }) => note.status !== 'RESTORED') && !(await keepsRows(connections, members))) return;
+  if (!proved && (zeroCopy || !(await keepsRows(connections, members)))) return;
+  // Whoever let go of it has started them.
+  const asked = proved ? isStillHeld : stillHeld;
+  const held = await Promise.all(members.map(({ replica, target }) => asked(connections.host(target), input.migration, replica)));
+  if (held.includes(false)) return;
+  if (zeroCopy) {
+    for (const { replica, target, note } of members) await stillLocked(connections, input, { replica, target, note });
+  }
   await Promise.all(
     members.map(async ({ replica, target, note }) => {
       await startBackground(connections.host(target), replica, note);

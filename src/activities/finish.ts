@@ -1,9 +1,15 @@
+import { CODES } from '../clickhouse/errors';
+import { statements } from '../clickhouse/sql';
 import { addEvent, latestNotesSql, noteOfRow, type ReplicaNote, SEALED_ROWS, type Step, STORE_DATABASE } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
 import { startBackground } from './background';
 import { type Connections, report } from './deps';
+import { stillHeld } from './hold';
 import { tallyTargets } from './inventory';
+import { lookAtReplica, waitWhileRunning } from './look';
+import { send, statementId } from './statement';
+import { detachedTables } from './take-over-look';
 import { locksLeft } from './zero-copy-left';
 import type { FinishInput, FinishOutcome, HostTarget, LooseEnd } from './types';
 
@@ -30,8 +36,11 @@ export async function finishMigration(connections: Connections, input: FinishInp
       { details: { ...counts } },
     );
   }
-  const endings = (await Promise.all(input.hosts.map((target) => endingsOf(connections, input.migration, target)))).flat();
-  if (input.release === 'aborted') refuseUnfinished(endings);
+  let endings = await allEndings(connections, input);
+  if (input.release === 'aborted') {
+    if (await attachWhatWent(connections, input, endings)) endings = await allEndings(connections, input);
+    refuseUnfinished(endings);
+  }
   const leftovers = (await Promise.all(input.hosts.map((target) => leftoversOf(connections, input.migration, target)))).flat();
   if (input.release !== 'no') {
     await Promise.all(input.hosts.map((target) => letGoOn(connections, target, endings)));
@@ -72,6 +81,10 @@ async function letGoOn(connections: Connections, target: HostTarget, endings: re
   for (const one of still) await startBackground(connections.host(target), one, { zeroCopy: one.zeroCopy ? {} : null });
 }
 
+async function allEndings(connections: Connections, { migration, hosts }: FinishInput): Promise<Ending[]> {
+  return (await Promise.all(hosts.map((target) => endingsOf(connections, migration, target)))).flat();
+}
+
 /** How each replica that was touched ends: what was noted of it, and whether its server has it attached now, and readonly. */
 async function endingsOf(connections: Connections, migration: string, target: HostTarget): Promise<Ending[]> {
   const rows = await connections.host(target).select<Parameters<typeof noteOfRow>[0] & { attached: number; readonly: number }>(
@@ -83,6 +96,58 @@ async function endingsOf(connections: Connections, migration: string, target: Ho
     const { status, step, zeroCopy, detachTake } = noteOfRow(row);
     return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1, readonly: row.readonly === 1, zeroCopy: zeroCopy !== null, manifest: detachTake !== '' };
   });
+}
+
+/** What a server says of a table that it has not, attached or detached. */
+const NO_SUCH_TABLE: readonly (number | undefined)[] = [CODES.UNKNOWN_TABLE, CODES.UNKNOWN_DATABASE, CODES.FILE_DOESNT_EXIST, 390 /* CANNOT_GET_CREATE_TABLE_QUERY */];
+
+/**
+ * Attaches once more what an abort had attached and what is detached again: a DETACH of a worker that died may lie unread at a server that
+ * hangs, and is done after the replica was noted as returned (invariant 10). What was dropped since holds up nobody.
+ *
+ * @returns whether anything was sent, and has to be looked at again
+ * @throws MigrationError `INVARIANT` when a server has the table, and does not attach it
+ */
+async function attachWhatWent(connections: Connections, { migration, hosts }: FinishInput, endings: readonly Ending[]): Promise<boolean> {
+  let sent = false;
+  for (const target of hosts) {
+    const went = endings.filter(({ host, step, attached }) => host === target.name && step === 'returned' && !attached);
+    for (const one of await stillThere(connections, migration, target, went)) {
+      await attachOnceMore(connections, migration, target, one);
+      sent = true;
+    }
+  }
+  return sent;
+}
+
+/** Those that their server lists as detached, by the uuid of the inventory; all of them, where it cannot say what is detached. */
+async function stillThere(connections: Connections, migration: string, target: HostTarget, went: readonly Ending[]): Promise<readonly Ending[]> {
+  if (went.length === 0) return [];
+  const host = connections.host(target);
+  for (const one of went) await waitWhileRunning(host, statementId(migration, one, 'detach'));
+  const detached = await detachedTables(host);
+  if (detached === undefined) return went;
+  const frozen = await host.select<{ database: string; table: string; uuid: string }>(
+    `SELECT database, table, toString(uuid) AS uuid FROM ${STORE_DATABASE}.inventory WHERE ${SEALED_ROWS}`,
+    { params: { migration }, doing: 'reading its inventory', timeoutMs: 120_000 },
+  );
+  const key = (of: { database: string; table: string; uuid: string }): string => JSON.stringify([of.database, of.table, of.uuid]);
+  const ours = new Set(frozen.map(key));
+  const names = new Set(detached.filter((one) => ours.has(key(one))).map(({ database, table }) => JSON.stringify([database, table])));
+  return went.filter(({ database, table }) => names.has(JSON.stringify([database, table])));
+}
+
+async function attachOnceMore(connections: Connections, migration: string, target: HostTarget, one: Ending): Promise<void> {
+  const host = connections.host(target);
+  const label = replicaLabel(one);
+  await stillHeld(host, migration, one);
+  report({ doing: `ATTACH of ${label}, which went after it had been attached` });
+  const sent = await send(host, statements.attach(one), { queryId: statementId(migration, one, 'attach'), doing: `attaching ${label} once more` });
+  if ((await lookAtReplica(host, one)).attached) return;
+  if (sent.end === 'refused' && NO_SUCH_TABLE.includes(sent.code)) return;
+  if (sent.end !== 'refused') throw new MigrationError('STILL_RUNNING', `${label} is not attached after ATTACH`);
+  if (sent.error.kind === 'passing') throw sent.error;
+  throw new MigrationError('INVARIANT', `the abort has not ended: ${label} was attached, is detached again, and its server does not attach it (${sent.error.message}): ATTACH it, then abort again`, { cause: sent.error });
 }
 
 /** After an abort a replica is restored, or was never changed, or is as it was before (invariant 10). */

@@ -70,6 +70,20 @@ export async function stillHeld(host: ClickHouseHost, migration: string, { datab
   refuseUnheld(`${host.name} ${labelOf([{ database, table }])}`, migration, hold, other);
 }
 
+/**
+ * The same, for one that was proved: answers false where the migration does not hold it (any more), so that a run which was reset to before
+ * its end sends nothing, and has nothing to send.
+ */
+export async function isStillHeld(host: ClickHouseHost, migration: string, replica: ReplicaRef): Promise<boolean> {
+  try {
+    await stillHeld(host, migration, replica);
+    return true;
+  } catch (error) {
+    if (error instanceof MigrationError && error.type === 'HELD') return false;
+    throw error;
+  }
+}
+
 /** The same of a whole host, before it is restarted: nobody else holds any table of the migration's on it. */
 export async function stillHeldHost(host: ClickHouseHost, migration: string): Promise<void> {
   const holds = await readHolds(host);
@@ -86,7 +100,7 @@ function refuseUnheld(what: string, migration: string, hold: Hold | undefined, o
   if (other !== undefined) throw heldBy(what, other);
   if (hold?.held === true) return;
   const words = hold?.released === undefined ? 'never took it' : `let go of it (${hold.released})`;
-  throw new MigrationError('HELD', `${what}: the migration "${migration}" ${words}, and does nothing to it: ch-zk-migrate start SPEC --execute takes it again`);
+  throw new MigrationError('HELD', `${what}: the migration "${migration}" ${words}, and does nothing to it: ch-zk-migrate retry ${migration} takes it again (start SPEC --execute, where it had not begun)`);
 }
 
 /** Another migration holds it. */

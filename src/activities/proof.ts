@@ -1,8 +1,8 @@
 import type { ClickHouseHost } from '../clickhouse/host';
-import { STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
+import { readNote, STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaRef, replicaLabel } from '../domain/inventory';
-import { compareManifests, describeDifference, isEqual, type ManifestPart, NO_DIFFERENCE } from '../domain/manifest';
+import { compareManifests, describeDifference, isEqual, type ManifestPart, NO_DIFFERENCE, partKey } from '../domain/manifest';
 import { type Connections, sleep } from './deps';
 import type { Standing } from './restore';
 import type { RestoreInput } from './types';
@@ -22,7 +22,8 @@ export async function proveAgainstFirst(
   const ours = connections.host(input.host);
   const theirs = connections.host(first.host);
   let difference = NO_DIFFERENCE;
-  // Both are writable: an INSERT that one has and the other gets in a moment is no difference.
+  // Both are writable: an INSERT that one has and the other gets in a moment is no difference, however many of them follow each other.
+  let lasting: ReadonlySet<string> | undefined;
   for (let looks = 0; looks < LOOKS; looks += 1) {
     if (looks > 0) await sleep(BETWEEN_LOOKS_MS);
     const [mine, other] = await Promise.all([digestOfActive(ours, input.replica), digestOfActive(theirs, first.replica)]);
@@ -30,11 +31,29 @@ export async function proveAgainstFirst(
     const [mineParts, otherParts] = await Promise.all([activeParts(ours, input.replica), activeParts(theirs, first.replica)]);
     difference = compareManifests(otherParts, mineParts, 'hashOfUncompressedFiles');
     if (isEqual(difference)) return;
+    const differing = contentsThatDiffer(otherParts, mineParts);
+    const here = new Set(mineParts.map(contentOf));
+    // What one had at an earlier look both have by now; of what is in neither any more nothing is known.
+    lasting = new Set([...(lasting ?? differing)].filter((content) => differing.has(content) || !here.has(content)));
+    if (lasting.size === 0) return;
   }
   throw new MigrationError(
     'PROOF_FAILED',
     `${replicaLabel(input.replica)} differs from the first replica on ${first.host.name}: ${describeDifference(difference)}`,
   );
+}
+
+function contentOf(part: ManifestPart): string {
+  return partKey(part, 'hashOfUncompressedFiles');
+}
+
+/** Contents of parts with rows of which one replica has more than the other. */
+function contentsThatDiffer(theirs: readonly ManifestPart[], mine: readonly ManifestPart[]): Set<string> {
+  const balance = new Map<string, number>();
+  for (const [parts, by] of [[theirs, 1], [mine, -1]] as const) {
+    for (const part of parts) if (part.rows > 0) balance.set(contentOf(part), (balance.get(contentOf(part)) ?? 0) + by);
+  }
+  return new Set([...balance].flatMap(([content, n]) => (n === 0 ? [] : [content])));
 }
 
 async function digestOfActive(host: ClickHouseHost, replica: ReplicaRef): Promise<string> {
@@ -54,13 +73,7 @@ async function activeParts(host: ClickHouseHost, replica: ReplicaRef): Promise<M
      WHERE active AND database = {database:String} AND table = {table:String}`,
     { params: { database: replica.database, table: replica.table }, doing: `reading the parts of ${replicaLabel(replica)}` },
   );
-  return rows.map((row) => ({
-    name: row.name,
-    partitionId: row.partition_id,
-    rows: Number(row.rows),
-    hashOfAllFiles: row.a,
-    hashOfUncompressedFiles: row.u,
-  }));
+  return rows.map(partOf);
 }
 
 /** Engines whose merges keep every row. */
@@ -97,6 +110,41 @@ export async function proveByRows(
   const row = rows[0];
   if (row?.engine !== ROW_KEEPING_ENGINE || Number(row.unequal) !== 0 || Number(row.unmerged) !== 0) return undefined;
   return `proved by the rows of each partition: ${standing.difference.missingParts} parts were merged into ${standing.difference.extraParts} since`;
+}
+
+/**
+ * The third way of proof, for another than the first replica, whose parts were merged while somebody wrote: after a failure that came before
+ * its proof merges went on. The first one is proved, and so has all that its own baseline had; where this one's baseline has nothing beyond
+ * that, being equal to the first ({@link proveAgainstFirst}, which follows) is having every row. Answers the words to be recorded, or undefined.
+ */
+export async function heldByFirst(
+  connections: Connections,
+  { migration, replica, host, first }: Pick<RestoreInput, 'migration' | 'replica' | 'host' | 'first'>,
+  note: Pick<ReplicaNote, 'baselineTake'>,
+): Promise<string | undefined> {
+  if (first === undefined) return undefined;
+  const theirs = connections.host(first.host);
+  const theirNote = await readNote(theirs, migration, first.replica);
+  if (theirNote.status !== 'RESTORED' || theirNote.baselineTake === '') return undefined;
+  const [expected, had] = await Promise.all([
+    savedParts(connections.host(host), migration, replica, note.baselineTake),
+    savedParts(theirs, migration, first.replica, theirNote.baselineTake),
+  ]);
+  if (expected.length === 0 || compareManifests(expected, had, 'hashOfUncompressedFiles').missingParts > 0) return undefined;
+  return `proved by the first replica on ${first.host.name}: its parts were merged since, all that its baseline has was in that one's, and both have the same now`;
+}
+
+async function savedParts(host: ClickHouseHost, migration: string, replica: ReplicaRef, take: string): Promise<ManifestPart[]> {
+  const rows = await host.select<Record<'name' | 'partition_id' | 'rows' | 'a' | 'u', string>>(
+    `SELECT name, partition_id, rows, hash_of_all_files AS a, hash_of_uncompressed_files AS u FROM ${STORE_DATABASE}.manifests
+     WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND take = {take:String}`,
+    { params: { migration, database: replica.database, table: replica.table, take }, doing: `reading the baseline of ${replicaLabel(replica)}`, timeoutMs: 300_000 },
+  );
+  return rows.map(partOf);
+}
+
+function partOf(row: Record<'name' | 'partition_id' | 'rows' | 'a' | 'u', string>): ManifestPart {
+  return { name: row.name, partitionId: row.partition_id, rows: Number(row.rows), hashOfAllFiles: row.a, hashOfUncompressedFiles: row.u };
 }
 
 /**

@@ -1,18 +1,19 @@
 import { CODES } from '../clickhouse/errors';
 import { statements } from '../clickhouse/sql';
 import { readNote, type ReplicaNote } from '../clickhouse/store';
+import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
-import { replicaLabel } from '../domain/inventory';
+import { type InventoryReplica, replicaLabel } from '../domain/inventory';
 import { describeDifference, isEqual, type ManifestDifference } from '../domain/manifest';
 import { type Connections, ensembleOf, fence, report, sleep, stopIfCancelled, turnOf } from './deps';
 import { startBackground, stopBackground } from './background';
 import { updateOf } from './detach';
 import { ensureAttached, reattach } from './attach';
-import { stillHeld } from './hold';
+import { isStillHeld, stillHeld } from './hold';
 import { collisionsInDetached, nameableParts, repairParts, wherePartsLie } from './repair';
 import { repairAsPlain } from './repair-plain';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, runningStatement, waitingWords, waitWhileRunning } from './look';
-import { insertedSince, proveByRows, proveAgainstFirst, ROW_KEEPING_ENGINE } from './proof';
+import { heldByFirst, insertedSince, proveByRows, proveAgainstFirst, ROW_KEEPING_ENGINE } from './proof';
 import { send, type StatementEnd, statementId } from './statement';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { sameSetting } from './zero-copy-facts';
@@ -45,8 +46,8 @@ export interface Standing {
  */
 export async function restoreReplica(connections: Connections, input: RestoreInput): Promise<ReplicaOutcome> {
   try {
-    const { note, words } = await restoreAndProve(connections, input);
-    if (input.alone) {
+    const { note, words, held } = await restoreAndProve(connections, input);
+    if (input.alone && held) {
       await startBackground(connections.host(input.host), input.replica, note);
       await noteStarted(connections, input, note);
     }
@@ -69,17 +70,28 @@ export async function noteStarted(connections: Connections, { migration, host, r
  */
 async function startIfSafe(connections: Connections, input: RestoreInput): Promise<void> {
   const host = connections.host(input.host);
+  await stillHeld(host, input.migration, input.replica);
   const note = await readNote(host, input.migration, input.replica);
   if (note.zeroCopy !== null || (await lookAtReplica(host, input.replica)).engine !== ROW_KEEPING_ENGINE) return;
   await startBackground(host, input.replica, note);
 }
 
-async function restoreAndProve(connections: Connections, input: RestoreInput): Promise<{ note: ReplicaNote; words?: string }> {
+interface Proved {
+  readonly note: ReplicaNote;
+  readonly words?: string;
+  /** False of one that the migration let go of, and that was only looked at. */
+  readonly held: boolean;
+}
+
+async function restoreAndProve(connections: Connections, input: RestoreInput): Promise<Proved> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
   let note = await readNote(host, migration, replica);
   if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
-  if (note.status !== 'RESTORED') await stillHeld(host, migration, replica);
+  if (!(await isStillHeld(host, migration, replica))) {
+    if (await isRestoredStill(connections, input, note)) return { note, held: false };
+    await stillHeld(host, migration, replica);
+  }
   // A repair as a plain table that was cut short: until it is over there may be no replica to look at.
   if (note.step === 'repairing') note = await repairAsPlain(connections, input, note);
   let state = await ensureAttached(connections, input);
@@ -92,7 +104,7 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   }
   await sameSetting(connections, input.host, replica, note);
   const registered = await isRegistered(connections, input);
-  if (note.status === 'RESTORED' && registered) return { note };
+  if (note.status === 'RESTORED' && registered) return { note, held: true };
   if (!registered) {
     // Nothing on the server renews the session of a table without metadata.
     if (state.readonly && state.sessionExpired) state = await reattach(connections, input, note);
@@ -130,7 +142,12 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   fence();
   note = { ...note, seq: note.seq + 1, status: 'RESTORED', step: 'restored' };
   await connections.notes(input.host).write(migration, replica, note);
-  return words.length === 0 ? { note } : { note, words: words.join('; ') };
+  return { note, held: true, ...(words.length === 0 ? {} : { words: words.join('; ') }) };
+}
+
+/** A replica that was proved, and is there with its node as it was then: a run that was reset to before its end has nothing to do to it. */
+async function isRestoredStill(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<boolean> {
+  return note.status === 'RESTORED' && (await lookAtReplica(connections.host(input.host), input.replica)).attached && (await isRegistered(connections, input));
 }
 
 /**
@@ -160,7 +177,10 @@ async function look(connections: Connections, input: RestoreInput, note: Replica
   ]);
   const active = new Set(names);
   const inZooKeeper = new Set(listed ?? []);
-  const unlisted = names.filter((name) => !inZooKeeper.has(name)).length + [...inZooKeeper].filter((name) => !active.has(name)).length;
+  const beyond = [...inZooKeeper].filter((name) => !active.has(name));
+  // What a merge put out of use is registered until the server removes it, minutes later.
+  const replaced = beyond.length === 0 ? new Set() : await inactiveParts(host, replica);
+  const unlisted = names.filter((name) => !inZooKeeper.has(name)).length + beyond.filter((name) => !replaced.has(name)).length;
   return {
     difference,
     registered: listed !== undefined,
@@ -170,6 +190,14 @@ async function look(connections: Connections, input: RestoreInput, note: Replica
     queueSize: state.queueSize,
     active: active.size,
   };
+}
+
+async function inactiveParts(host: ClickHouseHost, replica: InventoryReplica): Promise<ReadonlySet<string>> {
+  const rows = await host.select<{ name: string }>(
+    'SELECT name FROM system.parts WHERE NOT active AND database = {database:String} AND table = {table:String}',
+    { params: { database: replica.database, table: replica.table }, doing: `reading the parts of ${replicaLabel(replica)} that are out of use` },
+  );
+  return new Set(rows.map(({ name }) => name));
 }
 
 /** The replica's own node, at the place where it must be. */
@@ -351,7 +379,7 @@ async function prove(
   const label = replicaLabel(input.replica);
   const words: string[] = [];
   if (!holdsBaseline(standing, input)) {
-    const otherwise = (await proveByRows(connections, input, note, standing)) ?? (await insertedSince(connections, input, note, standing));
+    const otherwise = (await proveByRows(connections, input, note, standing)) ?? (await insertedSince(connections, input, note, standing)) ?? (await heldByFirst(connections, input, note));
     if (otherwise === undefined) {
       const lying = await wherePartsLie(connections.host(input.host), input.migration, input.replica, note);
       throw new MigrationError(

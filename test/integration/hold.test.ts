@@ -5,20 +5,23 @@ import { execa } from 'execa';
 
 import { Connections } from '../../src/activities/deps';
 import { detachReplica } from '../../src/activities/detach';
+import { startMerges } from '../../src/activities/elect';
 import { finishMigration } from '../../src/activities/finish';
 import { freezeInventory, loadPage } from '../../src/activities/inventory';
 import { restartHost } from '../../src/activities/restart';
+import { restoreReplica } from '../../src/activities/restore';
 import { reattachReplica } from '../../src/activities/return';
 import { statementId } from '../../src/activities/statement';
 import type { FinishInput } from '../../src/activities/types';
 import { quoteTable } from '../../src/clickhouse/sql';
+import { FIRST_NOTE, type ReplicaNote } from '../../src/clickhouse/store';
 import { loadSpec } from '../../src/config/load-spec';
 import { silent } from '../../src/dev/progress';
 import { temporalBinary } from '../../src/dev/temporal-binary';
 import type { ReplicaEntry } from '../../src/domain/inventory';
 import type { HostSpec, MigrationSpec } from '../../src/domain/spec';
 import { hostTarget, restartInput, zookeeperTarget } from '../../src/workflows/targets';
-import { ProxyHost } from '../support/proxy-host';
+import { ProxyHost, TAKEN } from '../support/proxy-host';
 import { Ground, run, someTables, sql, type SpecDocument } from '../support/stack';
 
 const inPlace = (document: SpecDocument): void => {
@@ -150,6 +153,83 @@ describe('what a migration holds', function () {
     await assert.rejects(freezeInventory(connections, { spec: second }), { type: 'HELD' });
     assert.deepEqual(ground.statements(marks, /^\s*(?:DETACH|ATTACH|SYSTEM (?!RELOAD))/u), []);
     await detachReplica(connections, inputFor(first, one));
+  });
+
+  it('nothing is sent to what was restored and let go of, while another holds it; where it is held its merges are started', async () => {
+    const first = await specOf();
+    const second: MigrationSpec = { ...first, id: `${first.id}-other` };
+    await freezeInventory(connections, { spec: first });
+    const members = (await replicas(first)).filter(({ table }) => table === 't0');
+    const [one] = members;
+    assert.ok(one !== undefined);
+    const note = async (status: ReplicaNote['status'], seq: number): Promise<void> => {
+      const now: ReplicaNote = { ...FIRST_NOTE, seq, status, step: 'restored', baselineTake: 'proved' };
+      for (const member of members) await connections.notes(inputFor(first, member).host).write(first.id, member, now);
+    };
+    const restore = (alone: boolean) => restoreReplica(connections, { ...inputFor(first, one), writable: 'required', blobs: 'locks', alone });
+    const merges = () =>
+      startMerges(connections, {
+        migration: first.id,
+        hosts: first.hosts.map((host) => hostTarget(host, 'before')),
+        table: { key: '', zookeeperPath: one.zookeeperPath, zookeeperName: one.zookeeperName, replicas: members },
+        zookeeper: zookeeperTarget(first),
+      });
+    const sent = (marks: Record<string, number>) => ground.statements(marks, /^\s*(?:DETACH|ATTACH|SYSTEM (?!RELOAD))/u).map(({ host, text }) => `${host} ${text}`).sort();
+
+    await note('RESTORED', 1);
+    let marks = ground.marks();
+    await merges();
+    assert.deepEqual(sent(marks), members.map((member) => `${member.host} SYSTEM START MERGES ${quoteTable(member)}`).sort());
+    await note('RESTORED', 3);
+    await finish(first, { release: 'aborted', skip: [], replicas: 4 });
+    await freezeInventory(connections, { spec: second });
+    marks = ground.marks();
+    assert.equal((await restore(true)).updates[0]?.status, 'RESTORED');
+    await merges();
+    await note('ZK_CLEANED', 4);
+    await assert.rejects(restore(true), { type: 'HELD' });
+    await assert.rejects(merges(), { type: 'HELD' });
+    assert.deepEqual(sent(marks), []);
+  });
+
+  it('what an abort had attached, and a DETACH that came late took away, is attached once more, or said; what was dropped holds up nobody', async () => {
+    const spec = await specOf();
+    await freezeInventory(connections, { spec });
+    for (const replica of await replicas(spec)) await detachReplica(connections, inputFor(spec, replica));
+    for (const replica of await replicas(spec)) await reattachReplica(connections, inputFor(spec, replica));
+    const [here, there] = ground.hosts;
+    assert.ok(here !== undefined && there !== undefined);
+    const t0 = quoteTable({ database: ground.database, table: 't0' });
+    await run(here.url, `DETACH TABLE ${t0} PERMANENTLY SYNC`);
+    await run(there.url, `DROP TABLE ${quoteTable({ database: ground.database, table: 'empty' })}`);
+    const proxy = await ProxyHost.before(here.url, ({ text, response }) => {
+      if (!text.startsWith('ATTACH TABLE')) return undefined;
+      response.writeHead(403, { 'x-clickhouse-exception-code': '497' });
+      response.end('Code: 497. DB::Exception: default: Not enough privileges. (ACCESS_DENIED)');
+      return TAKEN;
+    });
+    try {
+      const refusing = await specOf((document) => {
+        inPlace(document);
+        document.clickhouse.hosts[0] = { ...document.clickhouse.hosts[0], url: proxy.url };
+      });
+      await assert.rejects(finish(refusing, { release: 'aborted', skip: [], replicas: 4 }), { type: 'INVARIANT', message: /the abort has not ended: .*t0 was attached, is detached again.*Not enough privileges/u });
+    } finally {
+      await proxy.close();
+    }
+    // A server from before it could say what is detached: the one that has the dropped table no more.
+    const older = await ProxyHost.before(there.url, ({ text }) => (text.includes("name = 'detached_tables'") ? Promise.resolve(JSON.stringify({ data: [{ n: '0' }], rows: 1 })) : undefined));
+    try {
+      const asked = await specOf((document) => {
+        inPlace(document);
+        document.clickhouse.hosts[1] = { ...document.clickhouse.hosts[1], url: older.url };
+      });
+      const { loose } = await finish(asked, { release: 'aborted', skip: [], replicas: 4 });
+      assert.deepEqual(loose.map(({ host, table, what }) => `${host} ${table} ${what}`), [`${there.name} empty not attached`]);
+    } finally {
+      await older.close();
+    }
+    assert.equal((await sql<{ n: string }>(here.url, `SELECT toString(count()) AS n FROM ${t0}`))[0]?.n, '200');
   });
 
   async function temporal(...args: string[]): Promise<void> {

@@ -87,4 +87,48 @@ describe('merges', function () {
       await proxy.close();
     }
   });
+
+  it('that were past their last look at being stopped, and one that commits after the manifest was saved, are in the manifest that counts', async () => {
+    ground = await Ground.on('late');
+    const { url, replica } = ground.firstHost;
+    const name = quoteTable({ database: ground.database, table: 'late' });
+    await ground.onEach(`CREATE DATABASE \`${ground.database}\``);
+    await run(url, `CREATE TABLE ${name} (x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/${ground.id}/late', '${replica}') ORDER BY x`);
+    for (const from of [0, 10, 20]) await run(url, `INSERT INTO ${name} SELECT number + ${from} FROM numbers(10)`);
+    const before = await ground.oracle();
+    // The engine cannot be made to hold a merge at its commit: it is listed by the proxy for two looks.
+    let looks = 0;
+    let manifests = 0;
+    const looksBefore: number[] = [];
+    const proxy = await ProxyHost.before(url, async ({ text }) => {
+      if (text.includes('FROM system.merges WHERE') && text.includes('result_part_name AS part') && (looks += 1) <= 2) {
+        return JSON.stringify({ data: [{ database: ground.database, table: 'late', part: 'all_0_1_1' }], rows: 1 });
+      }
+      if (text.startsWith('INSERT INTO _ch_zk_migrate.manifests') && manifests < 2) {
+        looksBefore.push(looks);
+        manifests += 1;
+      }
+      // With the first manifest on disk and before the look that comes ahead of the DETACH.
+      if (text.includes('AND (database, table, name) NOT IN') && manifests === 1) {
+        await run(url, `SYSTEM START MERGES ${name}`, `OPTIMIZE TABLE ${name} FINAL`, `SYSTEM STOP MERGES ${name}`);
+      }
+      return undefined;
+    });
+    try {
+      ground.worker();
+      const spec = ground.spec((document) => {
+        inPlace(document);
+        hostAt(0, proxy.url)(document);
+        document.clickhouse.restart = { none: true };
+      });
+      const done = await ground.cli('start', spec, '--execute', '--watch', '--json');
+      assert.equal(done.code, 0, done.stdout + done.stderr);
+      assert.deepEqual(looksBefore, [3, 3]);
+      const takes = await sql<{ parts: string }>(url, `SELECT toString(count()) AS parts FROM _ch_zk_migrate.manifests WHERE migration = '${ground.id}' AND kind = 'detach' GROUP BY take ORDER BY min(at)`);
+      assert.deepEqual(takes.map(({ parts }) => Number(parts)), [3, 1]);
+      assert.deepEqual(await ground.oracle(), before);
+    } finally {
+      await proxy.close();
+    }
+  });
 });

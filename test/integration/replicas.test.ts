@@ -11,8 +11,8 @@ import { killPart } from '../../src/dev/stack';
 import { MigrationError } from '../../src/domain/failure';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { finish } from '../faults/support';
-import { ProxyHost } from '../support/proxy-host';
-import { Ground, hostAt, pause, run, someTables, sql } from '../support/stack';
+import { editRows, ProxyHost } from '../support/proxy-host';
+import { Ground, hostAt, inPlace, pause, run, someTables, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
 type Host = Ground['hosts'][number];
@@ -253,6 +253,41 @@ describe('replicas that do not have the same', function () {
     assert.equal(await finish(ground), 'completed');
     const { warnings } = await ground.json<MigrationSummary>('status', ground.id);
     assert.deepEqual(warnings.filter(({ code }) => code === 'LEFT_IN_DETACHED').map(({ host, table }) => [host, table]), [['ch-1', 't1']]);
+  });
+
+  it('one that failed before its proof, and whose parts were merged while somebody wrote, is proved by the first', async () => {
+    const before = await rowsOf(one, 't0');
+    let lies = true;
+    const proxy = await ProxyHost.before(other.url, async (statement) => {
+      // One part of t0 seems to have another content than the first replica's: its proof fails.
+      if (!lies || !statement.text.startsWith('SELECT name, partition_id, rows, hash_of_all_files') || !statement.text.includes('FROM system.parts')) return undefined;
+      let n = 0;
+      return editRows(statement, (row) => (n++ === 0 ? Object.assign(row, { u: 'another' }) : row));
+    });
+    const script = proxy.script;
+    proxy.script = (statement) => (lies && statement.text.startsWith('SELECT count() AS parts, sum(sipHash64') ? editRows(statement, (row) => Object.assign(row, { digest: '0' })) : script(statement));
+    try {
+      ground.worker();
+      const spec = ground.spec((document) => {
+        Object.assign(document, { onFailure: 'continue', tables: { include: [`${ground.database}.t0`] } });
+        inPlace(document);
+        hostAt(1, proxy.url)(document);
+      });
+      assert.equal((await ground.cli('start', spec, '--execute', '--watch', '--json')).code, 1);
+      const failed = await ground.status();
+      assert.deepEqual(failed.failures.map(({ host, code }) => `${host} ${code}`), [`${other.name} PROOF_FAILED`], JSON.stringify(failed.failures));
+      lies = false;
+      // Merges went on; inserted rows and old ones are merged into one part of each partition.
+      await run(one.url, insert('t0', 3, 0), `INSERT INTO ${name('t0')} SELECT toDate('2024-01-15'), number, 'more' FROM numbers(5)`);
+      await run(one.url, `OPTIMIZE TABLE ${name('t0')} FINAL SETTINGS alter_sync = 2`);
+      await run(other.url, `SYSTEM SYNC REPLICA ${name('t0')}`);
+      const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+      assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+      assert.deepEqual([await rowsOf(one, 't0'), await rowsOf(other, 't0')], [before + 8, before + 8]);
+      assert.match((await ground.cli('status', ground.id, '--tables')).stdout, /proved by the first replica/u);
+    } finally {
+      await proxy.close();
+    }
   });
 
   it('a RESTORE that died between parts of the same content, one as SQL cannot name it: told how to rename it, and each is there again', async () => {
