@@ -99,7 +99,7 @@ async function endingsOf(connections: Connections, migration: string, target: Ho
 }
 
 /** What a server says of a table that it has not, attached or detached. */
-const NO_SUCH_TABLE: readonly (number | undefined)[] = [CODES.UNKNOWN_TABLE, CODES.UNKNOWN_DATABASE, CODES.FILE_DOESNT_EXIST, 390 /* CANNOT_GET_CREATE_TABLE_QUERY */];
+const NO_SUCH_TABLE: readonly (number | undefined)[] = [CODES.UNKNOWN_TABLE, CODES.UNKNOWN_DATABASE, CODES.FILE_DOESNT_EXIST, CODES.CANNOT_GET_CREATE_TABLE_QUERY];
 
 /**
  * Attaches once more what an abort had attached and what is detached again: a DETACH of a worker that died may lie unread at a server that
