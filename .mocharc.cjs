@@ -6,9 +6,9 @@ const named = process.argv.slice(2).some((word) => word.startsWith('dist/') || w
 /** The files that take longest come first, so that neither process ends long before the other. */
 const SPEC = ['dist/test/{faults,integration}/**/*.test.js', 'dist/test/!(faults|integration)/**/*.test.js'];
 
-/** Tests run on the compiled program, on real ports and servers: two files at a time, each process with an embedded stack of its own. */
+/** Tests run on the compiled program, on real ports and servers: three files at a time, since each waits now and then; each process with an embedded stack of its own. */
 module.exports = {
-  ...(named ? {} : { spec: SPEC, parallel: true, jobs: 2 }),
+  ...(named ? {} : { spec: SPEC, parallel: true, jobs: 3 }),
   // The first has what is fetched or built once, the second ends the stacks that tests asked for.
   require: [...(named ? [] : ['dist/test/support/prerequisites.js']), 'dist/test/support/hooks.js'],
   timeout: 300_000,
