@@ -2,7 +2,7 @@ import type { ClickHouseHost } from '../clickhouse/host';
 import { readNote, STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaRef, replicaLabel } from '../domain/inventory';
-import { compareManifests, describeDifference, isEqual, type ManifestPart, NO_DIFFERENCE, partKey } from '../domain/manifest';
+import { balanceOf, compareManifests, describeDifference, differenceOf, type ManifestPart, NO_DIFFERENCE, partKey } from '../domain/manifest';
 import { type Connections, sleep } from './deps';
 import type { Standing } from './restore';
 import type { RestoreInput } from './types';
@@ -29,31 +29,18 @@ export async function proveAgainstFirst(
     const [mine, other] = await Promise.all([digestOfActive(ours, input.replica), digestOfActive(theirs, first.replica)]);
     if (mine === other) return;
     const [mineParts, otherParts] = await Promise.all([activeParts(ours, input.replica), activeParts(theirs, first.replica)]);
-    difference = compareManifests(otherParts, mineParts, 'hashOfUncompressedFiles');
-    if (isEqual(difference)) return;
-    const differing = contentsThatDiffer(otherParts, mineParts);
-    const here = new Set(mineParts.map(contentOf));
+    const balance = balanceOf(otherParts, mineParts, 'hashOfUncompressedFiles');
+    if (balance.size === 0) return;
+    difference = differenceOf(balance);
+    const here = new Set(mineParts.map((part) => partKey(part, 'hashOfUncompressedFiles')));
     // What one had at an earlier look both have by now; of what is in neither any more nothing is known.
-    lasting = new Set([...(lasting ?? differing)].filter((content) => differing.has(content) || !here.has(content)));
+    lasting = new Set([...(lasting ?? balance.keys())].filter((content) => balance.has(content) || !here.has(content)));
     if (lasting.size === 0) return;
   }
   throw new MigrationError(
     'PROOF_FAILED',
     `${replicaLabel(input.replica)} differs from the first replica on ${first.host.name}: ${describeDifference(difference)}`,
   );
-}
-
-function contentOf(part: ManifestPart): string {
-  return partKey(part, 'hashOfUncompressedFiles');
-}
-
-/** Contents of parts with rows of which one replica has more than the other. */
-function contentsThatDiffer(theirs: readonly ManifestPart[], mine: readonly ManifestPart[]): Set<string> {
-  const balance = new Map<string, number>();
-  for (const [parts, by] of [[theirs, 1], [mine, -1]] as const) {
-    for (const part of parts) if (part.rows > 0) balance.set(contentOf(part), (balance.get(contentOf(part)) ?? 0) + by);
-  }
-  return new Set([...balance].flatMap(([content, n]) => (n === 0 ? [] : [content])));
 }
 
 async function digestOfActive(host: ClickHouseHost, replica: ReplicaRef): Promise<string> {

@@ -23,12 +23,10 @@ export function partKey(part: ManifestPart, hash: HashKind): string {
   return JSON.stringify([part.partitionId, part.rows, part[hash]]);
 }
 
-/** Compares the multisets of `(partition_id, rows, hash)`: what `expected` has and `actual` lacks, and the other way round. */
-export function compareManifests(
-  expected: readonly ManifestPart[],
-  actual: readonly ManifestPart[],
-  hash: HashKind,
-): ManifestDifference {
+/** By content, how many more of a part `expected` has than `actual` (below 0: fewer), and its rows; without those of which both have as many. */
+export type ManifestBalance = ReadonlyMap<string, { readonly rows: number; readonly count: number }>;
+
+export function balanceOf(expected: readonly ManifestPart[], actual: readonly ManifestPart[], hash: HashKind): ManifestBalance {
   const balance = new Map<string, { rows: number; count: number }>();
   const count = (part: ManifestPart, by: number): void => {
     if (part.rows === 0) return;
@@ -39,6 +37,19 @@ export function compareManifests(
   };
   for (const part of expected) count(part, 1);
   for (const part of actual) count(part, -1);
+  return new Map([...balance].filter(([, entry]) => entry.count !== 0));
+}
+
+/** Compares the multisets of `(partition_id, rows, hash)`: what `expected` has and `actual` lacks, and the other way round. */
+export function compareManifests(
+  expected: readonly ManifestPart[],
+  actual: readonly ManifestPart[],
+  hash: HashKind,
+): ManifestDifference {
+  return differenceOf(balanceOf(expected, actual, hash));
+}
+
+export function differenceOf(balance: ManifestBalance): ManifestDifference {
   let { missingParts, missingRows, extraParts, extraRows } = NO_DIFFERENCE;
   for (const entry of balance.values()) {
     if (entry.count > 0) {

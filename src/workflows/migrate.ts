@@ -221,7 +221,11 @@ class Migration {
 
   /** What begins beside the phases' tables does not begin while the migration is paused. */
   private async whilePaused(): Promise<void> {
-    if (!this.state.paused || !patched(PAUSE_HOLDS_ALL)) return;
+    if (this.state.paused && patched(PAUSE_HOLDS_ALL)) await this.resumed();
+  }
+
+  /** The migration is not paused, or aborted, which is not held up. */
+  private async resumed(): Promise<void> {
     await condition(() => !this.state.paused || this.state.aborting);
   }
 
@@ -383,7 +387,7 @@ class Migration {
     let cursor = after;
     while (hosts.length > 0) {
       const wave = hosts.splice(0, cursor === undefined ? spec.wave : 1);
-      await condition(() => !this.state.paused || this.state.aborting);
+      await this.resumed();
       if (this.state.aborting || this.state.halted) return { end: 'stopped' };
       const back = await Promise.all(wave.map((host) => this.phases.restartHost(host)));
       for (const [index, host] of wave.entries()) {
@@ -436,7 +440,7 @@ class Migration {
       this.state.waiting = null;
       this.state.touch();
     }
-    if (this.state.paused) await condition(() => !this.state.paused || this.state.aborting);
+    await this.resumed();
   }
 
   /** Stops, and leaves no table detached. True when something failed on the way. */

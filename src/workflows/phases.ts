@@ -160,8 +160,9 @@ export class Phases {
         { summary: name, activityId: name, taskQueue: host.taskQueue, heartbeatTimeout: '30s' },
         [input],
       );
-      if (input.restart.strategy.kind === 'manual' && patched(BY_HAND)) await this.sayByHand(input, restarted);
-      await this.counted(restarted, input.restart.strategy.kind !== 'manual');
+      if (input.restart.strategy.kind !== 'manual') await this.counted(restarted);
+      else if (patched(BY_HAND)) await this.sayByHand(input, restarted);
+      await restarted;
       return true;
     } catch (error) {
       const { code, message } = failureOf(error);
@@ -172,11 +173,8 @@ export class Phases {
   }
 
   /** A restart that runs is said to run still by a migration that is paused meanwhile; what somebody does by hand is not. */
-  private async counted(restarted: Promise<unknown>, counts: boolean): Promise<void> {
-    if (!counts || !patched(RESTART_COUNTS)) {
-      await restarted;
-      return;
-    }
+  private async counted(restarted: Promise<unknown>): Promise<void> {
+    if (!patched(RESTART_COUNTS)) return;
     this.state.inFlight += 1;
     try {
       await restarted;

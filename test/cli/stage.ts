@@ -37,12 +37,17 @@ export interface Stage {
   stop(): Promise<void>;
 }
 
-export async function openStage(): Promise<Stage> {
+/** A Temporal server of the test's own. */
+export async function localTemporal(extraArgs: string[] = []): Promise<TestWorkflowEnvironment> {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   const path = await temporalBinary(() => undefined);
-  const env = await TestWorkflowEnvironment.createLocal({
-    server: { executable: { type: 'existing-path', path }, log: { format: 'json', level: 'never' } },
+  return TestWorkflowEnvironment.createLocal({
+    server: { executable: { type: 'existing-path', path }, log: { format: 'json', level: 'never' }, extraArgs },
   });
+}
+
+export async function openStage(): Promise<Stage> {
+  const env = await localTemporal();
   const address = env.address;
   const variables = {
     ...process.env,

@@ -2,22 +2,23 @@ import assert from 'node:assert/strict';
 
 import { ApplicationFailure } from '@temporalio/activity';
 import type { WorkflowHandle } from '@temporalio/client';
-import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { bundleWorkflowCode, DefaultLogger, Runtime, Worker, type WorkflowBundle } from '@temporalio/worker';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { bundleWorkflowCode, DefaultLogger, Worker, type WorkflowBundle } from '@temporalio/worker';
 
 import type { Activities, ReplicaOutcome } from '../../src/activities/types';
 import { migrationStartOptions } from '../../src/client';
-import { temporalBinary } from '../../src/dev/temporal-binary';
 import type { ReplicaEntry, ReplicaRef } from '../../src/domain/inventory';
 import type { MigrationSpec } from '../../src/domain/spec';
 import { NO_COUNTS, type ReplicaStatus } from '../../src/domain/status';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { WORKFLOW_TYPE } from '../../src/workflows/messages';
-import { spec, TASK_QUEUE } from '../cli/stage';
+import { localTemporal, spec, TASK_QUEUE } from '../cli/stage';
+import { eventually } from '../support/stack';
 
 /** A history is suggested to be continued as new from here on; reading the inventory once takes several times as much. */
 const EVENTS = 60;
 const TABLES = 60;
+const KEYS = Array.from({ length: TABLES }, (_, i) => `t${String(i).padStart(2, '0')}`);
 const A_PAGE = 2;
 const HOSTS = ['ch-1', 'ch-2'];
 
@@ -53,7 +54,7 @@ class World {
       preflight: () => Promise.resolve({ ...inventory, rows: 0, bytes: 0, parts: 0, refusals: [], refusalsTotal: 0, warnings: [], warningsTotal: 0, known: false }),
       freezeInventory: () => Promise.resolve({ ...inventory, counts: { ...NO_COUNTS, INIT: inventory.replicas }, resumed: false }),
       loadPage: ({ hosts, after = '' }) => {
-        const keys = Array.from({ length: TABLES }, (_, i) => `t${String(i).padStart(2, '0')}`).filter((key) => key > after);
+        const keys = KEYS.filter((key) => key > after);
         const tables = keys.slice(0, A_PAGE).map((key) => ({ key, zookeeperName: 'default', zookeeperPath: `/t/${key}`, replicas: hosts.map(({ name }) => this.entry(name, key)) }));
         const last = tables.at(-1)?.key;
         return Promise.resolve({ tables, ...(keys.length > A_PAGE && last !== undefined ? { next: last } : {}) });
@@ -80,10 +81,7 @@ describe('the workflow’s abort, on hosts that are only played', function () {
   let workflowBundle: WorkflowBundle;
 
   before(async () => {
-    Runtime.install({ logger: new DefaultLogger('ERROR') });
-    const path = await temporalBinary(() => undefined);
-    const extraArgs = ['--dynamic-config-value', `limit.historyCount.suggestContinueAsNew=${EVENTS}`];
-    env = await TestWorkflowEnvironment.createLocal({ server: { executable: { type: 'existing-path', path }, log: { format: 'json', level: 'never' }, extraArgs } });
+    env = await localTemporal(['--dynamic-config-value', `limit.historyCount.suggestContinueAsNew=${EVENTS}`]);
     workflowBundle = await bundleWorkflowCode({ workflowsPath: require.resolve('../../src/workflows'), logger: new DefaultLogger('ERROR') });
   });
 
@@ -103,10 +101,8 @@ describe('the workflow’s abort, on hosts that are only played', function () {
   }
 
   const look = (handle: WorkflowHandle): Promise<MigrationSummary> => handle.query('status');
-
-  async function until(handle: WorkflowHandle, wanted: (summary: MigrationSummary) => boolean): Promise<void> {
-    while (!wanted(await look(handle))) await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  const until = (handle: WorkflowHandle, wanted: (summary: MigrationSummary) => boolean): Promise<void> =>
+    eventually(async () => wanted(await look(handle)), 'what the workflow is to come to', { everyMs: 50 });
 
   it('ends where reading the inventory once fills several histories, and gives back each table once', async () => {
     const world = new World();
@@ -176,7 +172,7 @@ describe('the workflow’s abort, on hosts that are only played', function () {
       assert.equal(result.outcome, 'aborted');
       assert.deepEqual(result.withoutHosts, ['ch-1']);
     });
-    const left = Array.from({ length: TABLES }, (_, i) => world.place({ host: 'ch-2', table: `t${String(i).padStart(2, '0')}` }));
+    const left = KEYS.map((table) => world.place({ host: 'ch-2', table }));
     assert.ok(left.every(({ status, attached }) => attached && (status === 'RESTORED' || status === 'INIT')), JSON.stringify(left));
   });
 });
