@@ -40,13 +40,14 @@ export async function attachReplica(connections: Connections, given: AttachInput
   if (PAST_BASELINE.has(note.step)) return { updates: [updateOf(replica, note)] };
   await seenReadonly(connections, input, state);
   report({ doing: 'saving the baseline' });
+  await stillHeld(host, migration, replica);
   await stopBackground(host, replica, note);
   await sameSetting(connections, input.host, replica, note);
   const baseline = await takeManifest(host, migration, replica, 'baseline');
   await wholeManifest(connections, input, note);
   const lost = await compareParts(host, migration, replica, { kind: 'manifest', take: note.detachTake }, { kind: 'manifest', take: baseline.take });
-  // A table that was a plain one for a moment may have merged in it.
-  const merged = note.moved === true ? await proveByRows(connections, input, { baselineTake: note.detachTake }, { difference: lost }) : undefined;
+  // A table that was a plain one for a moment may have merged in it; before DETACH, a merged part that was being fetched may have come late.
+  const merged = note.zeroCopy === null ? await proveByRows(connections, input, { baselineTake: note.detachTake }, { difference: lost }) : undefined;
   if (lost.missingParts > 0 && merged === undefined) {
     throw new MigrationError(
       'PROOF_FAILED',
@@ -102,6 +103,7 @@ export async function ensureAttached(connections: Connections, input: AttachInpu
 export async function reattach(connections: Connections, input: AttachInput, note: ReplicaNote): Promise<ReplicaState> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
+  await stillHeld(host, migration, replica);
   report({ doing: 'DETACH and ATTACH, for a new ZooKeeper session' });
   const sent = await send(host, statements.detachForNow(replica), {
     queryId: statementId(migration, replica, 'detach-for-now'),

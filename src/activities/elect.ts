@@ -6,7 +6,7 @@ import { startBackground } from './background';
 import { type Connections, ensembleOf } from './deps';
 import { isStillHeld, stillHeld } from './hold';
 import { lookAtReplica } from './look';
-import { ROW_KEEPING_ENGINE } from './proof';
+import { ROW_KEEPING_ENGINES } from './proof';
 import { noteStarted } from './restore';
 import { sameSetting } from './zero-copy-facts';
 import { proveLocks } from './zero-copy-proof';
@@ -91,7 +91,7 @@ export async function startMerges(connections: Connections, input: MergesInput):
 
 async function keepsRows(connections: Connections, members: readonly { readonly replica: ReplicaEntry; readonly target: HostTarget }[]): Promise<boolean> {
   const seen = await Promise.all(members.map(({ replica, target }) => lookAtReplica(connections.host(target), replica)));
-  return seen.every(({ attached, engine }) => !attached || engine === ROW_KEEPING_ENGINE);
+  return seen.every(({ attached, engine }) => !attached || ROW_KEEPING_ENGINES.has(engine));
 }
 
 /** A replica whose locks went, or whose setting changed, since its proof is not proved any more: a retry looks at it again, and starts its merges then. */

@@ -1,15 +1,18 @@
 import { CODES } from '../clickhouse/errors';
 import { statements } from '../clickhouse/sql';
-import type { ReplicaNote } from '../clickhouse/store';
+import { type ReplicaNote, takeManifest } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
+import { describeDifference } from '../domain/manifest';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { lookAtEngine } from './convert-path';
 import { type Connections, ensembleOf, fenced, report, stopIfCancelled } from './deps';
 import { STALL_LIMIT_MS } from './fence';
 import { compareWithBaseline } from './look';
+import { untilMergesEnded } from './merges';
 import { refuseTree } from './path-guard';
 import { stillGoesTo } from './path-move';
+import { proveByRows } from './proof';
 import { attachParts, nameableParts } from './repair';
 import { send, statementId } from './statement';
 import type { AttachInput, RestoreInput } from './types';
@@ -55,8 +58,9 @@ export async function repairAsPlain(connections: Connections, input: RestoreInpu
       await sent('DETACH', statements.detach(replica));
     } else if (seen?.kind === 'plain') {
       await host.run(statements.stopMerges(replica), { doing: `stopping merges of ${replicaLabel(replica)}` });
+      await untilMergesEnded(host, replica);
       await attachParts(host, migration, replica, await nameableParts(host, migration, replica, note));
-      await nothingMissing(connections, input, note);
+      note = await wholeAsPlain(connections, input, note);
       whole = true;
       await sent('DETACH plain', statements.detach(replica));
     } else if (whole) {
@@ -87,11 +91,24 @@ async function sessionOf(connections: Connections, { host, replica, zookeeper }:
   return connections.zookeeper(ensembleOf(host, zookeeper, replica.zookeeperName), zookeeper.digestEnv);
 }
 
-/** Merges that came between its ATTACH and their stop are told apart later, by the proof. */
-async function nothingMissing(connections: Connections, { migration, replica, host }: RestoreInput, note: ReplicaNote): Promise<void> {
-  const { difference } = await compareWithBaseline(connections.host(host), migration, replica, note, 'hash_of_all_files');
-  if (difference.missingRows <= difference.extraRows) return;
-  throw new MigrationError('PROOF_FAILED', `${replicaLabel(replica)} is attached as a plain table, its nodes kept: ${difference.missingParts} parts of its baseline are neither active nor in detached/`);
+/**
+ * All of its baseline is there, or was merged between its ATTACH and their stop. RESTORE renames every part, and a merged one could not be
+ * told from a strange one afterwards: what is there now, proved by its rows, is the baseline from here on.
+ *
+ * @returns the note in force
+ */
+async function wholeAsPlain(connections: Connections, input: RestoreInput, note: ReplicaNote): Promise<ReplicaNote> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  const { difference } = await compareWithBaseline(host, migration, replica, note, 'hash_of_all_files');
+  if (difference.missingParts === 0) return note;
+  if ((await proveByRows(connections, input, note, { difference })) === undefined) {
+    throw new MigrationError('PROOF_FAILED', `${replicaLabel(replica)} is attached as a plain table, its nodes kept: ${describeDifference(difference)}, against its baseline`);
+  }
+  const baseline = await takeManifest(host, migration, replica, 'baseline');
+  const next: ReplicaNote = { ...note, seq: note.seq + 1, baselineTake: baseline.take, rows: baseline.rows, parts: baseline.parts };
+  await connections.notes(input.host).write(migration, replica, next);
+  return next;
 }
 
 /** The barrier of a table with one replica, detached by this hand: nobody else may be registered below its path, or active. */

@@ -3,9 +3,9 @@ import { statements } from '../clickhouse/sql';
 import { STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
 import { askTogether, labelOf, ofTables, rowsOf } from '../clickhouse/together';
 import { MigrationError } from '../domain/failure';
-import { type ReplicaRef, replicaLabel } from '../domain/inventory';
+import { type InventoryReplica, type ReplicaRef, replicaLabel } from '../domain/inventory';
 import { type Connections, ensembleOf, report } from './deps';
-import { send, statementId } from './statement';
+import { refusalOf, send, statementId } from './statement';
 import type { RestoreInput } from './types';
 
 /** Names that lie in `detached/` and are active as well: RESTORE would restore the stale one and leave the real one behind. */
@@ -62,7 +62,7 @@ export async function nameableParts(host: ClickHouseHost, migration: string, rep
   return missing;
 }
 
-export async function attachParts(host: ClickHouseHost, migration: string, replica: ReplicaRef, parts: readonly MissingPart[]): Promise<void> {
+export async function attachParts(host: ClickHouseHost, migration: string, replica: InventoryReplica, parts: readonly MissingPart[]): Promise<void> {
   let done = 0;
   for (const { name } of parts) {
     report({ doing: 'attaching parts of the manifest from detached/', done, total: parts.length });
@@ -70,7 +70,7 @@ export async function attachParts(host: ClickHouseHost, migration: string, repli
       queryId: statementId(migration, replica, `attach-part-${name}`),
       doing: `attaching the part ${name} of ${replicaLabel(replica)}`,
     });
-    if (sent.end === 'refused') throw sent.error;
+    if (sent.end === 'refused') throw await refusalOf(host, replica, sent);
     done += 1;
   }
 }

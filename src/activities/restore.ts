@@ -13,8 +13,8 @@ import { isStillHeld, stillHeld } from './hold';
 import { collisionsInDetached, nameableParts, repairParts, wherePartsLie } from './repair';
 import { repairAsPlain } from './repair-plain';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, runningStatement, waitingWords, waitWhileRunning } from './look';
-import { heldByFirst, insertedSince, proveByRows, proveAgainstFirst, ROW_KEEPING_ENGINE } from './proof';
-import { send, type StatementEnd, statementId } from './statement';
+import { heldByFirst, insertedSince, proveByRows, proveAgainstFirst, ROW_KEEPING_ENGINES } from './proof';
+import { refusalOf, send, type StatementEnd, statementId } from './statement';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { sameSetting } from './zero-copy-facts';
 import { proveZeroCopy } from './zero-copy-proof';
@@ -72,7 +72,7 @@ async function startIfSafe(connections: Connections, input: RestoreInput): Promi
   const host = connections.host(input.host);
   await stillHeld(host, input.migration, input.replica);
   const note = await readNote(host, input.migration, input.replica);
-  if (note.zeroCopy !== null || (await lookAtReplica(host, input.replica)).engine !== ROW_KEEPING_ENGINE) return;
+  if (note.zeroCopy !== null || !ROW_KEEPING_ENGINES.has((await lookAtReplica(host, input.replica)).engine)) return;
   await startBackground(host, input.replica, note);
 }
 
@@ -261,7 +261,7 @@ async function restore(
   };
   const sent = await withRoomForLocks(connections, input, note, () => connections.turns.take({ ...turnOf(input), what: 'restore' }, statement));
   // "Replica path is present" says nothing of the parts: what is there is looked at next (engine facts, ClickHouse issue 111628).
-  if (sent.end === 'refused' && sent.code !== CODES.BAD_ARGUMENTS) throw sent.error;
+  if (sent.end === 'refused' && sent.code !== CODES.BAD_ARGUMENTS) throw await refusalOf(host, replica, sent);
   if (!(await isRegistered(connections, input))) {
     if (sent.end === 'refused') throw new MigrationError('UNKNOWN', sent.error.message, { cause: sent.error });
     throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)}: RESTORE ended and left no node at ${replica.zookeeperPath}`);

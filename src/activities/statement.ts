@@ -1,9 +1,10 @@
 import type { ClickHouseHost } from '../clickhouse/host';
 import { CODES, clickHouseCode } from '../clickhouse/errors';
-import { fnv1a64, type ReplicaRef, replicaId } from '../domain/inventory';
+import { fnv1a64, type InventoryReplica, type ReplicaRef, replicaId } from '../domain/inventory';
 import { MigrationError } from '../domain/failure';
 import { fence } from './deps';
 import { waitWhileRunning } from './look';
+import { makesNodes } from './root-probe';
 
 /** Statements may take long (a table of 100,000 parts is restored in minutes): as long as the server works on one, it is waited for. */
 const STATEMENT_TIMEOUT_MS = 6 * 3_600_000;
@@ -48,5 +49,28 @@ export async function send(
       return { end: 'unknown', error };
     }
     return { end: 'refused', error, code };
+  }
+}
+
+/**
+ * The error with which a refused statement is to be thrown. A server gives one code for a ZooKeeper that does not answer and for one that
+ * refuses (no right to a node, a request too large): where the server does other things with it right afterwards, waiting would not help.
+ */
+export async function refusalOf(host: ClickHouseHost, { zookeeperName }: InventoryReplica, { code, error }: Extract<StatementEnd, { end: 'refused' }>): Promise<MigrationError> {
+  if (code !== CODES.KEEPER_EXCEPTION || !(await reachesZooKeeper(host, zookeeperName))) return error;
+  const { cause, details = {} } = error.options;
+  return new MigrationError('ZOOKEEPER_REFUSED', `${error.message}; the server reaches ZooKeeper, which refuses what it asks for`, { cause, details });
+}
+
+/** Whether the server reads an ensemble; false also where it cannot be asked. */
+async function reachesZooKeeper(host: ClickHouseHost, ensemble: string): Promise<boolean> {
+  const own = ensemble === 'default' || ensemble === '';
+  const where = own ? '' : ' AND zookeeperName = {ensemble:String}';
+  try {
+    await host.select(`SELECT count() FROM system.zookeeper WHERE path = '/'${where}`, { params: { ensemble }, doing: 'looking whether it reaches ZooKeeper' });
+    return true;
+  } catch (error) {
+    if (!(error instanceof MigrationError)) throw error;
+    return error.type === 'UNKNOWN_TABLE' && own && makesNodes(host);
   }
 }

@@ -10,6 +10,8 @@ export const FAILURE_KINDS = {
   HOST_BUSY: 'passing',
   /** ZooKeeper does not answer, from the worker or from the server. */
   ZOOKEEPER_UNAVAILABLE: 'passing',
+  /** ZooKeeper answers the server, and refuses what it asks for: no right to a node, a request too large. */
+  ZOOKEEPER_REFUSED: 'unknown',
   /** A request that ZooKeeper does not read, for it is larger than `jute.maxbuffer` allows. */
   PACKET_TOO_BIG: 'final',
   /** A statement is still running, or its reply was lost; the world was not yet seen to have changed. */

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { connectTemporal } from '../../src/client';
 import { CLI, Ground, inPlace, run, someTables, type SpecDocument, type StatusDocument, sql, userTables } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
+import { setAcl } from '../zookeeper/acl';
+
 
 const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
 const TABLES = 7;
@@ -200,6 +202,28 @@ describe('a table whose restore cannot succeed', function () {
     assert.deepEqual(failures.map(({ table, code }) => `${table} ${code}`), ['t1 REPLICA_LIVE'], JSON.stringify(failures));
     assert.match(failures[0]?.message ?? '', /has the replicas stranger already/u);
     await withZooKeeper(ground.up, (session) => session.deleteTree(path));
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('for ZooKeeper refuses its server a node fails after a few tries, and is not waited for as if ZooKeeper were away', async () => {
+    const { url, replica } = ground.firstHost;
+    const above = `/apart/${ground.id}`;
+    await run(url, `CREATE TABLE \`${ground.database}\`.apart (x UInt8) ENGINE = ReplicatedMergeTree('${above}/table', '${replica}') ORDER BY x`);
+    await run(url, `INSERT INTO \`${ground.database}\`.apart SELECT number FROM numbers(10)`);
+    const before = await ground.oracle();
+    await atTheGateBeforeRestore({ onFailure: 'continue' });
+    await withZooKeeper(ground.up, (session) => session.ensurePath(`${ground.root}${above}`));
+    const allow = (perm: number): Promise<void> => setAcl(ground.up.zookeeper.connect, `${ground.root}${above}`, [{ perm, scheme: 'world', auth: 'anyone' }]);
+    // Nothing may be made below it, but its list may be changed again.
+    await allow(1 | 16);
+    await ground.cli('approve', ground.id, 'restore');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    const { failures } = await ground.status();
+    assert.deepEqual(failures.map(({ table, code }) => `${table} ${code}`), ['apart ZOOKEEPER_REFUSED'], JSON.stringify(failures));
+    assert.match(failures[0]?.message ?? '', /code 999 .*; the server reaches ZooKeeper, which refuses what it asks for/u);
+    await allow(31);
     const retried = await ground.cli('retry', ground.id, '--watch', '--json');
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.deepEqual(await ground.oracle(), before);

@@ -8,7 +8,8 @@ import { quoteTable } from '../../src/clickhouse/sql';
 import { type SeedTable } from '../../src/dev/seed';
 import { reconfigureHost, restartHost, stackDown, stackUp } from '../../src/dev/stack';
 import { statementSeen } from '../faults/support';
-import { Ground, run, sql } from '../support/stack';
+import { ProxyHost } from '../support/proxy-host';
+import { Ground, hostAt, run, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
 const DEFAULT = '/clickhouse/tables/{shard}/{database}/{table}';
@@ -18,6 +19,11 @@ describe('where replicas cannot become active', function () {
   this.timeout(600_000);
   let dir: string;
   let ground: Ground;
+  const closing: (() => Promise<void>)[] = [];
+
+  afterEach(async () => {
+    for (const close of closing.splice(0)) await close();
+  });
 
   before(async () => {
     dir = mkdtempSync(join(tmpdir(), 'ch-zk-migrate-inactive-'));
@@ -38,8 +44,12 @@ describe('where replicas cannot become active', function () {
   function table(of: string): SeedTable {
     return {
       database: ground.database, name: of, columns: 'p UInt8, x UInt64', partitionBy: 'p', orderBy: 'x',
-      data: [{ select: 'SELECT number % 6, number FROM numbers(60)' }],
+      data: [{ select: 'SELECT number % 6, number FROM numbers(60)' }, { select: 'SELECT 0, number + 100 FROM numbers(10)' }],
     };
+  }
+
+  async function engineOf(of: string): Promise<string | undefined> {
+    return (await sql<{ engine: string }>(ground.firstHost.url, `SELECT engine FROM system.tables WHERE database = '${ground.database}' AND name = '${of}'`))[0]?.engine;
   }
 
   async function defaultPath(replicaPath: string): Promise<void> {
@@ -86,11 +96,21 @@ describe('where replicas cannot become active', function () {
     assert.deepEqual(await ground.oracle(), before);
   });
 
-  it('a RESTORE that died is repaired as a plain table, through the death of a worker too; where that way is closed its statements are said, and retry completes what a hand did', async () => {
+  it('a RESTORE that died is repaired as a plain table, through the death of a worker and merges before they are stopped; where that way is closed its statements are said, and retry completes what a hand did', async () => {
     const before = await ground.oracle();
+    const { url } = ground.firstHost;
+    let merged = 0;
+    const proxy = await ProxyHost.before(url, async ({ text }) => {
+      if (!/^SYSTEM STOP MERGES .*`open`/u.test(text) || (await engineOf('open')) !== 'MergeTree') return undefined;
+      await run(url, `OPTIMIZE TABLE ${name('open')} PARTITION 0 FINAL`);
+      merged += 1;
+      return undefined;
+    });
+    closing.push(() => proxy.close());
     const first = ground.worker();
     const started = await ground.cli('start', ground.spec((document) => {
       delete document.zookeeper['after'];
+      hostAt(0, proxy.url)(document);
       document.clickhouse.restart = { none: true };
       Object.assign(document, { verify: { writable: 'report' }, pauseBefore: ['restore'], onFailure: 'continue' });
     }), '--execute', '--watch', '--json');
@@ -107,6 +127,7 @@ describe('where replicas cannot become active', function () {
     assert.equal(counts.RESTORED, 2);
     assert.deepEqual(ground.statements(marks, /`closed` (AS|ATTACH)|DETACH TABLE .*`closed`/u), []);
     assert.equal(ground.statements(marks, /`open` ATTACH PART/u).length, 2);
+    assert.ok(merged > 0, 'nothing was merged while it was a plain table');
 
     const message = failures[0]?.message ?? '';
     assert.match(message, /short of 2 parts .* set default_replica_path to \/of its own\//u);
@@ -121,7 +142,8 @@ describe('where replicas cannot become active', function () {
     const retried = await ground.cli('retry', ground.id, '--watch', '--json');
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.deepEqual(await ground.oracle(), before);
-    assert.deepEqual(await sql(ground.firstHost.url, `SELECT table FROM system.detached_parts WHERE database = '${ground.database}'`), []);
+    // RESTORE puts aside what a merge has put out of use.
+    assert.deepEqual(await sql(ground.firstHost.url, `SELECT table FROM system.detached_parts WHERE database = '${ground.database}' AND partition_id != '0'`), []);
     assert.deepEqual(
       await sql(ground.firstHost.url, `SELECT DISTINCT engine FROM system.tables WHERE database = '${ground.database}'`),
       [{ engine: 'ReplicatedMergeTree' }],

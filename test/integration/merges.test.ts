@@ -131,4 +131,36 @@ describe('merges', function () {
       await proxy.close();
     }
   });
+
+  it('that commit after the last look before the DETACH are told by the baseline, which has every row of each partition', async () => {
+    ground = await Ground.on('last');
+    const { url, replica } = ground.firstHost;
+    const name = quoteTable({ database: ground.database, table: 'last' });
+    await ground.onEach(`CREATE DATABASE \`${ground.database}\``);
+    await run(url, `CREATE TABLE ${name} (x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/${ground.id}/last', '${replica}') ORDER BY x`);
+    for (const from of [0, 10, 20]) await run(url, `INSERT INTO ${name} SELECT number + ${from} FROM numbers(10)`);
+    const before = await ground.oracle();
+    let merged = 0;
+    const proxy = await ProxyHost.before(url, async ({ text }) => {
+      if (text.startsWith('DETACH TABLE') && (merged += 1) === 1) {
+        await run(url, `SYSTEM START MERGES ${name}`, `OPTIMIZE TABLE ${name} FINAL`, `SYSTEM STOP MERGES ${name}`);
+      }
+      return undefined;
+    });
+    try {
+      ground.worker();
+      const spec = ground.spec((document) => {
+        inPlace(document);
+        hostAt(0, proxy.url)(document);
+        document.clickhouse.restart = { none: true };
+      });
+      const done = await ground.cli('start', spec, '--execute', '--watch', '--json');
+      assert.equal(done.code, 0, done.stdout + done.stderr);
+      const takes = await sql<{ kind: string; parts: string }>(url, `SELECT kind, toString(count()) AS parts FROM _ch_zk_migrate.manifests WHERE migration = '${ground.id}' GROUP BY kind, take ORDER BY min(at)`);
+      assert.deepEqual(takes.map(({ kind, parts }) => `${kind} ${parts}`), ['detach 3', 'baseline 1']);
+      assert.deepEqual(await ground.oracle(), before);
+    } finally {
+      await proxy.close();
+    }
+  });
 });
