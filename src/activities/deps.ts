@@ -171,6 +171,11 @@ export function stopIfCancelled(): void {
   if (isCancelled(currentContext())) throw askedToStop();
 }
 
+/** Aborts when the running activity is asked to stop; undefined outside one. */
+export function cancellation(): AbortSignal | undefined {
+  return currentContext()?.cancellationSignal;
+}
+
 function isCancelled(context: Context | undefined): boolean {
   return context?.cancellationSignal.aborted === true;
 }

@@ -34,7 +34,9 @@ export async function examine(connections: Connections, spec: MigrationSpec): Pr
   );
   const checks = [...hosts.flat(), ...zookeepers];
   if (checks.some(({ ok }) => !ok)) return checks;
-  const { refusals } = await inspect(connections, spec);
+  // Nothing is refused for what is only listed.
+  const { zeroCopy: _listed, ...looked } = spec;
+  const { refusals } = await inspect(connections, looked);
   return [
     ...checks,
     {

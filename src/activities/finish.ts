@@ -5,12 +5,12 @@ import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
 import { startBackground } from './background';
 import { type Connections, report } from './deps';
-import { stillHeld } from './hold';
+import { readHold, stillHeld } from './hold';
 import { tallyTargets } from './inventory';
 import { lookAtReplica, waitWhileRunning } from './look';
 import { send, statementId } from './statement';
 import { detachedTables } from './take-over-look';
-import { locksLeft } from './zero-copy-left';
+import { blobsLeft, locksLeft } from './zero-copy-left';
 import type { FinishInput, FinishOutcome, HostTarget, LooseEnd } from './types';
 
 const LEFTOVER_TABLES_SHOWN = 100;
@@ -42,14 +42,21 @@ export async function finishMigration(connections: Connections, input: FinishInp
     refuseUnfinished(endings);
   }
   const leftovers = (await Promise.all(input.hosts.map((target) => leftoversOf(connections, input.migration, target)))).flat();
+  const before = await unnamedBefore(connections, input);
   if (input.release !== 'no') {
     await Promise.all(input.hosts.map((target) => letGoOn(connections, target, endings)));
     for (const target of input.hosts) await addEvent(connections.host(target), input.migration, 'released', { why: input.release });
   }
   // A migration that is over is not held up by what is only told.
   const locks = await locksLeft(connections, input).catch(() => undefined);
+  const blobs = await blobsLeft(connections, input, before);
   const loose = endings.flatMap(looseEnds).slice(0, LEFTOVER_TABLES_SHOWN);
-  return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }) };
+  return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }), ...(blobs === undefined ? {} : { blobs }) };
+}
+
+/** The blobs that no host named when the migration began: read before it is let go of, which an abort is forgotten by. */
+async function unnamedBefore(connections: Connections, { migration, hosts: [first], listing }: FinishInput): Promise<number | undefined> {
+  return listing === undefined || first === undefined ? undefined : (await readHold(connections.host(first), migration)).unnamedBlobs;
 }
 
 interface Ending {

@@ -58,7 +58,7 @@ interface FreezingHost {
  * migrations that come at once at most one goes on (invariant 11). A try that was given up and goes on all the same changes nothing of what
  * another one sealed: its rows have a take of their own, which is never read.
  */
-export async function freezeInventory(connections: Connections, { spec, withoutHosts = [] }: PreflightInput): Promise<FreezeOutcome> {
+export async function freezeInventory(connections: Connections, { spec, withoutHosts = [], unnamedBlobs }: PreflightInput): Promise<FreezeOutcome> {
   report({ doing: 'freezing the inventory', total: spec.hosts.length });
   const hosts = await Promise.all(spec.hosts.map((host) => freezingHost(connections, spec, host)));
   const known = hosts.filter(({ hold }) => hold.sealed);
@@ -81,7 +81,7 @@ export async function freezeInventory(connections: Connections, { spec, withoutH
   }
   stopIfCancelled();
   const begunWith = fresh.length === 0 ? [] : await Promise.all(hosts.map((host) => sealedHost(spec, host)));
-  for (const host of fresh) await seal(spec, host, begunWith);
+  for (const host of fresh) await seal(spec, host, { hosts: begunWith, ...(unnamedBlobs === undefined ? {} : { unnamedBlobs }) });
   return { ...(await tally(connections, spec)), resumed: known.length > 0 };
 }
 
@@ -148,8 +148,8 @@ async function writeTake(spec: MigrationSpec, { spec: host, server, hold, take }
 }
 
 /** Makes this try's take the inventory, unless another try's is by now. */
-async function seal(spec: MigrationSpec, { spec: host, server, hold, take }: FreezingHost, hosts: readonly SealedHost[]): Promise<void> {
-  await addEventUnlessTurned(server, spec.id, hold.turns, 'sealed', { fingerprint: fingerprint(spec, host), take, host: host.name, hosts });
+async function seal(spec: MigrationSpec, { spec: host, server, hold, take }: FreezingHost, begunWith: { readonly hosts: readonly SealedHost[]; readonly unnamedBlobs?: number }): Promise<void> {
+  await addEventUnlessTurned(server, spec.id, hold.turns, 'sealed', { fingerprint: fingerprint(spec, host), take, host: host.name, ...begunWith });
   const now = await readHold(server, spec.id);
   if (now.sealed && now.held) return;
   throw new MigrationError('STILL_RUNNING', `${host.name}: another try of this migration let go of its inventory meanwhile; it is frozen again`);

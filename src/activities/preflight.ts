@@ -27,6 +27,7 @@ import { refuseTree } from './path-guard';
 import { checkDifferences } from './replica-differences';
 import { onRemoteDisks } from './remote-disks';
 import { checkZeroCopy } from './zero-copy-checks';
+import { checkUnnamed } from './zero-copy-unnamed';
 import { checkForceRestore, checkRecord, checkSameZooKeeper, otherZooKeeperFix, serverUuid } from './zookeeper-checks';
 import type { PreflightInput, PreflightOutcome } from './types';
 
@@ -123,6 +124,7 @@ export async function inspect(
     if (!host.known) await checkHeld(spec, host, found);
   }
   const zeroCopy = zookeeperAnswers && !known ? await checkZeroCopy(connections, spec, hosts, found) : new Map<ListedReplica, PlannedZeroCopy>();
+  const unnamed = zeroCopy.size === 0 ? undefined : await checkUnnamed(connections, spec, hosts, found);
   const remote = await onRemoteDisks(hosts);
   const planned = spec.hosts.map((host) => planHost(spec, host, hosts.find(({ spec: { name } }) => name === host.name), { counted, taken, places, remote, zeroCopy }));
   return {
@@ -135,6 +137,7 @@ export async function inspect(
       spec.wave,
     ),
     known,
+    ...(unnamed === undefined ? {} : { unnamed_blobs: unnamed }),
   };
 }
 
@@ -186,6 +189,7 @@ export async function preflight(connections: Connections, { spec, page, goesOn, 
     warningsTotal: plan.warnings.length,
     perHost: Object.fromEntries(plan.hosts.map((host) => [host.name, host.tables.length])),
     known: plan.known,
+    ...(plan.unnamed_blobs === undefined ? {} : { unnamedBlobs: plan.unnamed_blobs }),
     ...(page === undefined ? {} : { plan: pieceOf(plan, page) }),
   };
 }

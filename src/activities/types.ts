@@ -1,5 +1,5 @@
 import type { InventoryPage, InventoryReplica, ReplicaEntry, ReplicaRef, ReplicatedTable } from '../domain/inventory';
-import type { EnsembleSpec, HostSpec, MigrationSpec, RestartSpec, TlsSpec } from '../domain/spec';
+import type { BlobListing, EnsembleSpec, HostSpec, MigrationSpec, RestartSpec, TlsSpec } from '../domain/spec';
 import type { OldMetadata, ReplicaStatus, StatusCounts } from '../domain/status';
 import type { PlanEstimate, PlannedHost } from '../domain/plan';
 import type { Finding, MigrationSummary } from '../domain/summary';
@@ -51,6 +51,8 @@ export interface PreflightInput {
   readonly letGo?: boolean;
   /** Hosts that an abort leaves out: they are none of the spec's here. */
   readonly withoutHosts?: readonly string[];
+  /** Of `freezeInventory`: the blobs that no host named at the preflight, kept for the end. */
+  readonly unnamedBlobs?: number;
 }
 
 export interface PreflightOutcome {
@@ -65,6 +67,8 @@ export interface PreflightOutcome {
   readonly warningsTotal: number;
   /** Replicas per host. */
   readonly perHost: Readonly<Record<string, number>>;
+  /** Blobs that no host names, where the spec has them listed. */
+  readonly unnamedBlobs?: number;
   /** True when the hosts' own tables know this migration already: it goes on from what they say. */
   readonly known: boolean;
   /** The piece of the plan that was asked for, without its statements (they follow from the rest). */
@@ -234,9 +238,24 @@ export interface FinishInput {
   /** Where locks of zero-copy tables are looked for, and the hosts as they were before; absent in the histories of before they were. */
   readonly zookeeper?: ZooKeeperTarget;
   readonly before?: readonly HostTarget[];
+  /** How the blobs of the object storage are listed; absent where they are not, and where an abort leaves out a host. */
+  readonly listing?: BlobListing;
+  /** The variables that the spec names for secrets: the listing does not get them. */
+  readonly secretEnvs?: readonly string[];
   /** What the migration was begun with on these hosts; absent in the histories of before it was asked for. */
   readonly replicas?: number;
 }
+
+/** What the spec's listing of the object storage shows, or why it does not. */
+export type UnnamedBlobs =
+  | {
+      /** Named by no file of any host. */
+      readonly blobs: number;
+      readonly listed: number;
+      /** A few of them. */
+      readonly names: readonly string[];
+    }
+  | { readonly fault: string };
 
 /** What somebody should know of a replica that counts as done. */
 export type LooseEnd = 'not attached' | 'without metadata' | 'readonly' | 'without merges';
@@ -268,6 +287,8 @@ export interface FinishOutcome {
     /** A few of them. */
     readonly names: readonly string[];
   }[];
+  /** Blobs that no host names, with how many there were at the preflight where that is known. Absent where they are not listed. */
+  readonly blobs?: UnnamedBlobs & { readonly before?: number };
 }
 
 /** The activities as a workflow sees them. */

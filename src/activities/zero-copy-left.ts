@@ -7,6 +7,7 @@ import { type Connections, ensembleOf, report } from './deps';
 import { partBlobsOf } from './zero-copy-blobs';
 import { readLocks, readSharedId, savedLocks } from './zero-copy-locks';
 import { type PartNames, partNamesOf } from './zero-copy-parts';
+import { unnamedBlobs } from './zero-copy-unnamed';
 import type { FinishInput, FinishOutcome, HostTarget } from './types';
 
 const LOCKS_SHOWN = 5;
@@ -40,7 +41,7 @@ export async function locksLeft(connections: Connections, input: FinishInput): P
   const { zookeeper } = input;
   if (zookeeper === undefined) return undefined;
   report({ doing: 'looking which zero-copy locks are left' });
-  const carried = (await Promise.all(input.hosts.map((target) => carriedOn(connections, input.migration, target)))).flat();
+  const carried = await carriedOnAll(connections, input);
   const left: NonNullable<FinishOutcome['locks']>[number][] = [];
   const names = new Map(await Promise.all([...new Set(carried.map(({ target }) => target))].map(async (target) => [target.name, await partNamesOf(connections.host(target))] as const)));
   const places = await placesOf(connections, input, carried);
@@ -51,6 +52,27 @@ export async function locksLeft(connections: Connections, input: FinishInput): P
     left.push(...(await Promise.all(some.map(async (place) => entryOf(place, await leftAt(connections, input.migration, place, names))))).flat());
   }
   return left;
+}
+
+/**
+ * The blobs that no host names when all is done, where the spec has them listed and the migration has zero-copy tables: what leaked before is
+ * there still. Says why where it cannot be told.
+ *
+ * @param before how many there were when the migration began
+ * @throws MigrationError `ABORTED` when the activity was asked to stop
+ */
+export async function blobsLeft(connections: Connections, input: FinishInput, before: number | undefined): Promise<FinishOutcome['blobs']> {
+  const { hosts, listing, secretEnvs = [] } = input;
+  if (listing === undefined) return undefined;
+  // Where that cannot be read, the listing says why it cannot be compared.
+  const carried = await carriedOnAll(connections, input).catch(() => undefined);
+  if (carried?.length === 0) return undefined;
+  const unnamed = await unnamedBlobs(connections, { hosts: hosts.map((target) => connections.host(target)), listing, secretEnvs });
+  return { ...unnamed, ...(before === undefined ? {} : { before }) };
+}
+
+async function carriedOnAll(connections: Connections, { hosts, migration }: FinishInput): Promise<Carried[]> {
+  return (await Promise.all(hosts.map((target) => carriedOn(connections, migration, target)))).flat();
 }
 
 function entryOf({ members: [first], root }: Place, { nobody, outside }: Left): NonNullable<FinishOutcome['locks']>[number][] {

@@ -10,7 +10,7 @@ interface PlanOptions extends TakeOverOptions {
 
 export function planCommand(): Command {
   const command = new Command('plan')
-    .description('What would happen, host by host, statement by statement, and what stands against it. Sends nothing but SELECT and CHECK GRANT, and needs no Temporal.')
+    .description('What would happen, host by host, statement by statement, and what stands against it. Sends nothing but SELECT and CHECK GRANT, runs no command of the spec but zeroCopy.blobs (which lists), and needs no Temporal.')
     .argument('<spec>', 'the migration, see docs/spec.md')
     .option('--allow-missing-replica <name>', 'go on although this replica is on no host of the spec; again for more', collect);
   addTakeOverOptions(command).action(async (file: string, options: PlanOptions) => {

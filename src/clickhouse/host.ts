@@ -5,6 +5,7 @@ import { ClickHouseError, createClient, type ClickHouseClient, type ClickHouseSe
 import type { HostTarget } from '../activities/types';
 import { MigrationError } from '../domain/failure';
 import { clickHouseCode, toMigrationError } from './errors';
+import { eachLine } from './lines';
 import { REFUSED, settingsToPin } from './pinned-settings';
 
 export interface StatementOptions {
@@ -24,6 +25,8 @@ export interface StatementOptions {
 const DEFAULT_TIMEOUT_MS = 30_000;
 /** An answer longer than this is not for us: whoever speaks there is not asked again. */
 const LARGEST_ANSWER_BYTES = 256 * 1024 * 1024;
+/** Of an answer that is read line by line. */
+const LONGEST_LINE_BYTES = 64 * 1024;
 
 /**
  * One ClickHouse server over its HTTP interface. Errors are {@link MigrationError}s, classified by the server's code. Whatever the user's
@@ -65,6 +68,17 @@ export class ClickHouseHost {
     return this.guarded(options, async (signal, pinned) => {
       const { stream } = await this.client.exec({ query, abort_signal: signal, ...common(options, { ...pinned, default_format: 'JSON' }) });
       return parseRows<T>(await wholeAnswer(stream));
+    });
+  }
+
+  /**
+   * The numbers of a SELECT of one column, whole ones of at most 53 bits, each given to `take` as it comes: the answer may be longer than what
+   * {@link select} takes.
+   */
+  async numbers(query: string, options: StatementOptions, take: (value: number) => void): Promise<void> {
+    await this.guarded(options, async (signal, pinned) => {
+      const { stream } = await this.client.exec({ query: `${query}\nFORMAT JSONCompact`, abort_signal: signal, ...common(options, pinned) });
+      await takeNumbers(stream, take);
     });
   }
 
@@ -175,6 +189,24 @@ function parseRows<T>(text: string): T[] {
     throw new Error('what answered does not speak as ClickHouse does');
   }
   return document.data;
+}
+
+/** The rows of a document of {@link parseRows}' kind, line by line; its own row count comes last. */
+async function takeNumbers(stream: AsyncIterable<unknown>, take: (value: number) => void): Promise<void> {
+  let taken = 0;
+  let rows: number | undefined;
+  await eachLine(stream, LONGEST_LINE_BYTES, (line) => {
+    const text = line.toString();
+    const value = /^\s*\["?(\d+)"?\],?$/u.exec(text)?.[1];
+    if (value !== undefined && rows === undefined) {
+      taken += 1;
+      take(Number(value));
+      return;
+    }
+    const count = /^\s*"rows": (\d+)/u.exec(text)?.[1];
+    if (count !== undefined) rows = Number(count);
+  });
+  if (rows !== taken) throw new Error('what answered does not speak as ClickHouse does');
 }
 
 function tlsOptions(target: HostTarget): { tls?: never } {

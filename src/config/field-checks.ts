@@ -54,6 +54,12 @@ export const durationFault: Check = (text) => {
 
 export const timeoutFault: Check = (text) => durationFault(text) ?? (parseDuration(text) === 0 ? 'must be longer than 0s' : undefined);
 
+const LONGEST_LISTING = '12h';
+
+/** The time of a command within an activity that has a day. */
+export const listingTimeoutFault: Check = (text) =>
+  timeoutFault(text) ?? (parseDuration(text) > parseDuration(LONGEST_LISTING) ? `is at most ${LONGEST_LISTING}` : undefined);
+
 export const urlFault: Check = (text) => {
   if (/^[^/?#]*:\/\/[^/?#]*@/.test(text)) return SECRET_IN_URL;
   const url = /^https?:\/\//i.test(text) && !/\s/.test(text) && URL.canParse(text) ? new URL(text) : undefined;
@@ -72,15 +78,26 @@ export const fileFault: Check = (path) => {
 
 export const nameFault: Check = (name) => (name === '' ? 'must not be empty' : undefined);
 
+const SECRET_IN_ARGUMENT = /:\/\/[^/\s:@]*:[^/\s@]+@/;
+
 /** One argument of a command. `{host}` is filled in; any other `{name}` is a mistake, and so are a shell's and a template's forms of it. */
 export const argumentFault: Check = (argument) => {
   if (argument.includes('\0')) return 'an argument has no NUL character';
-  if (/:\/\/[^/\s:@]*:[^/\s@]+@/.test(argument)) return 'a secret itself is refused here: this has user:password@ in it';
+  if (SECRET_IN_ARGUMENT.test(argument)) return 'a secret itself is refused here: this has user:password@ in it';
   if (/\$\{host\}|\{\{\s*host\s*\}\}/i.test(argument)) return 'write {host}: no shell and no template reads this';
   const unknown = /(?<![${])\{([A-Za-z_][\w-]*)\}(?!\})/g;
   const name = [...argument.matchAll(unknown)].map((match) => match[1] ?? '').find((found) => found !== 'host');
   return name === undefined ? undefined : `unknown placeholder ${quoted(`{${name}}`)}; only {host} is filled in`;
 };
+
+/** One argument of a command that is run once for all hosts: nothing is filled in. */
+export const plainArgumentFault: Check = (argument) => {
+  if (argument.includes('{host}')) return 'is run once, for no host: {host} is not filled in';
+  return argument.includes('\0') || SECRET_IN_ARGUMENT.test(argument) ? argumentFault(argument) : undefined;
+};
+
+/** What is put before a key of an object storage. */
+export const prefixFault: Check = (prefix) => (UNPRINTABLE.test(prefix) ? 'has only printable characters, on one line' : undefined);
 
 /** An argument with the host's name in it. */
 export function fillIn(argument: string, host: string): string {

@@ -53,6 +53,7 @@ export function resolveSpec(
     holdOnFailureMs: parseDuration(raw.holdOnFailure ?? SPEC_DEFAULTS.holdOnFailure),
     preflight: { waitMs: parseDuration(raw.preflight?.wait ?? SPEC_DEFAULTS.preflightWait) },
     verify: { writable: raw.verify?.writable ?? SPEC_DEFAULTS.writable, blobs: raw.verify?.blobs ?? SPEC_DEFAULTS.blobs },
+    ...resolveZeroCopy(raw),
     taskQueue: raw.taskQueue ?? SPEC_DEFAULTS.taskQueue,
     statusFile: overrides.statusFile ?? raw.statusFile ?? `status/${fileName(id)}.yaml`,
     allowMissingReplicas: [...new Set(overrides.allowMissingReplicas ?? [])],
@@ -111,6 +112,13 @@ function resolveTables({ tables = {} }: SpecFile, list: TableSelection['list']):
     ...(zkPath === undefined ? {} : { zkPath }),
     ...(list === undefined ? {} : { list }),
   };
+}
+
+function resolveZeroCopy({ zeroCopy }: SpecFile): Pick<MigrationSpec, 'zeroCopy'> {
+  const blobs = zeroCopy?.blobs;
+  if (blobs === undefined) return {};
+  const { listingPrefix, listingTimeout } = SPEC_DEFAULTS;
+  return { zeroCopy: { blobs: { command: blobs.command, prefix: blobs.prefix ?? listingPrefix, timeoutMs: parseDuration(blobs.timeout ?? listingTimeout) } } };
 }
 
 function resolveParallel(parallel: SpecFile['parallel']): MigrationSpec['parallel'] {

@@ -24,6 +24,8 @@ export const SPEC_DEFAULTS = {
   preflightWait: '60s',
   writable: 'required',
   blobs: 'read',
+  listingTimeout: '1h',
+  listingPrefix: '',
   taskQueue: DEFAULT_TASK_QUEUE,
 } as const;
 
@@ -54,12 +56,16 @@ function count() {
 
 const strategyFlag = z.literal(true, { error: 'only true can be written here; leave the key out where it does not hold' });
 
-const argumentVector = z
-  .array(text(check.argumentFault), {
-    error: ({ input }) => (typeof input === 'string' ? 'expected an argument vector, no shell: [ssh, "{host}", …]' : undefined),
-  })
-  .min(1, 'must not be empty: an argument vector, no shell: [ssh, "{host}", …]')
-  .refine((command) => command[0] !== '', { error: 'the first argument is the program, and must not be empty' });
+function argumentVectorOf(fault: check.Check, example: string) {
+  return z
+    .array(text(fault), {
+      error: ({ input }) => (typeof input === 'string' ? `expected an argument vector, no shell: ${example}` : undefined),
+    })
+    .min(1, `must not be empty: an argument vector, no shell: ${example}`)
+    .refine((command) => command[0] !== '', { error: 'the first argument is the program, and must not be empty' });
+}
+
+const argumentVector = argumentVectorOf(check.argumentFault, '[ssh, "{host}", …]');
 
 const variable = text(check.variableFault).meta({ pattern: check.VARIABLE_PATTERN });
 const taskQueue = text(check.taskQueueFault);
@@ -190,6 +196,25 @@ const preflight = z.strictObject({
     .meta({ default: SPEC_DEFAULTS.preflightWait }),
 });
 
+const zeroCopy = z.strictObject({
+  blobs: z
+    .strictObject({
+      command: argumentVectorOf(check.plainArgumentFault, '[rclone, lsf, …]').describe(
+        'Lists the blobs of the object storage, one key a line: an argument vector, no shell, run on the worker when it plans and at the end',
+      ),
+      prefix: text(check.prefixFault)
+        .optional()
+        .describe('Put before each key, to make it what remote_path of system.remote_data_paths is')
+        .meta({ default: SPEC_DEFAULTS.listingPrefix }),
+      timeout: duration(check.listingTimeoutFault)
+        .optional()
+        .describe('How long the command may run, at most 12h')
+        .meta({ default: SPEC_DEFAULTS.listingTimeout }),
+    })
+    .optional()
+    .describe('Zero-copy tables: blobs that no host names are reported; default: they are not looked for'),
+});
+
 /** The whole spec. Checks shape and single values; `parseSpec` checks everything. */
 export const specSchema = z
   .strictObject({
@@ -210,6 +235,7 @@ export const specSchema = z
       .meta({ default: SPEC_DEFAULTS.holdOnFailure }),
     preflight: preflight.optional(),
     verify: verify.optional(),
+    zeroCopy: zeroCopy.optional(),
     taskQueue: taskQueue.optional().describe("The worker's task queue").meta({ default: SPEC_DEFAULTS.taskQueue }),
     statusFile: text(check.fileFault).optional().describe("Relative to the worker's directory; default: status/<id>.yaml"),
   })

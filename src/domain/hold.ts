@@ -22,6 +22,8 @@ export interface Hold {
   readonly host: string | undefined;
   /** The hosts that the migration was begun with; empty in an inventory of before they were noted. */
   readonly hosts: readonly SealedHost[];
+  /** The blobs that no host named when it began; undefined where they were not listed. */
+  readonly unnamedBlobs: number | undefined;
   /** Claimed, and not let go of since. */
   readonly held: boolean;
   /** Why it was let go of last. */
@@ -48,6 +50,7 @@ export function holdOf(events: readonly HostEvent[]): Hold {
     fingerprint: seal?.data['fingerprint'],
     host: typeof seal?.data['host'] === 'string' ? seal.data['host'] : undefined,
     hosts: hostsOf(seal?.data['hosts']),
+    unnamedBlobs: typeof seal?.data['unnamedBlobs'] === 'number' ? seal.data['unnamedBlobs'] : undefined,
     held: claims.length > 0,
     released: typeof why === 'string' ? why : undefined,
     takes: claims.length === 0 ? [] : [...new Set(takes)],

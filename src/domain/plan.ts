@@ -100,6 +100,8 @@ export interface Plan {
   readonly estimate: PlanEstimate;
   /** True when the hosts know this migration already: a start would go on with it. */
   readonly known: boolean;
+  /** Blobs that no host names, where the spec has them listed and that could be told. */
+  readonly unnamed_blobs?: number;
 }
 
 /** Rates of one host, from `docs/performance.md`; a plan's estimate is a first guess, `watch` has the true one. */

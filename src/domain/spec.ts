@@ -103,6 +103,15 @@ export interface TakeOverSpec {
   readonly leaveDetached: readonly string[];
 }
 
+/** The command that lists the blobs of the object storage, for a report of those that no host names. */
+export interface BlobListing {
+  /** An argument vector, run on the worker; prints one key a line. */
+  readonly command: readonly string[];
+  /** Put before a key, to make it what `remote_path` of `system.remote_data_paths` is. */
+  readonly prefix: string;
+  readonly timeoutMs: number;
+}
+
 export interface MigrationSpec {
   readonly id: string;
   readonly hosts: readonly HostSpec[];
@@ -122,6 +131,8 @@ export interface MigrationSpec {
   /** How long a run waits before it refuses for what is in flight. */
   readonly preflight: { readonly waitMs: number };
   readonly verify: { readonly writable: 'required' | 'report'; readonly blobs: 'full' | 'read' | 'locks' };
+  /** Absent where nothing is listed. */
+  readonly zeroCopy?: { readonly blobs: BlobListing };
   /** The workflow's task queue. */
   readonly taskQueue: string;
   readonly statusFile: string;

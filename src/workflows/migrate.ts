@@ -9,9 +9,9 @@ import {
   patched,
 } from '@temporalio/workflow';
 
-import type { FinishOutcome, PreflightOutcome } from '../activities/types';
+import type { FinishInput, FinishOutcome, PreflightOutcome } from '../activities/types';
 import type { ReplicatedTable } from '../domain/inventory';
-import { type HostSpec, PHASES, type Phase } from '../domain/spec';
+import { type HostSpec, PHASES, type Phase, secretVariables } from '../domain/spec';
 import type { StatusCounts } from '../domain/status';
 import type { Finding, MigrationSummary, Stage } from '../domain/summary';
 import { type Held, registerHandlers } from './handlers';
@@ -70,6 +70,8 @@ function looseEnd({ host, db, table, what }: FinishOutcome['loose'][number]): Fi
 
 /** What the preflight said of locks that it leaves alone is looked at once more at the end. */
 const SAID_AGAIN: readonly string[] = ['ZERO_COPY_LEAKED', 'ZERO_COPY_FOREIGN'];
+/** The same of blobs. */
+const BLOBS_SAID_AGAIN: readonly string[] = ['ZERO_COPY_BLOBS_LEAKED', 'ZERO_COPY_BLOBS_UNKNOWN'];
 
 function locksLeft({ host, db, table, nobody, outside, names }: NonNullable<FinishOutcome['locks']>[number]): Finding {
   const counts = [...(nobody === 0 ? [] : [`${nobody} zero-copy locks of nobody`]), ...(outside === 0 ? [] : [`${outside} zero-copy locks of replicas outside the migration`])];
@@ -81,6 +83,25 @@ function locksLeft({ host, db, table, nobody, outside, names }: NonNullable<Fini
     message: `${counts.join(' and ')} are where they were: ${names.join(', ')}${nobody + outside > names.length ? ', …' : ''}`,
     fix: 'left alone: the servers never delete the blobs of locks of nobody; remove one by hand once you know that no server has its blob, see docs/zero-copy.md',
   };
+}
+
+/** Nothing where there were none, and are none. */
+function blobsLeft(left: NonNullable<FinishOutcome['blobs']>): Finding[] {
+  if ('fault' in left) {
+    const message = `whether there are blobs that no host names is not known: ${left.fault}${left.before === undefined ? '' : ` (before the migration there were ${left.before})`}`;
+    return [{ code: 'ZERO_COPY_BLOBS_UNKNOWN', host: '', message, fix: 'nothing else depends on it; to try the command, run it where the worker runs, as the user that it has' }];
+  }
+  const { blobs, listed, before, names } = left;
+  if (blobs === 0 && (before ?? 0) === 0) return [];
+  const some = names.length === 0 ? '' : `: ${names.join(', ')}${blobs > names.length ? ', …' : ''}`;
+  return [
+    {
+      code: 'ZERO_COPY_BLOBS_LEFT',
+      host: '',
+      message: `${blobs} of ${listed} listed blobs are named by no file of any host (${before === undefined ? 'how many there were before is not known' : `before the migration there were ${before}`})${some}`,
+      fix: 'left alone: they are nobody\'s, or of a server outside the spec, or of a part that is being written; see docs/zero-copy.md before you remove any',
+    },
+  ];
 }
 
 function namesOf(hosts: readonly HostSpec[]): string {
@@ -110,6 +131,8 @@ class Migration {
   private abortGoesOn: boolean;
   /** Passes of an abort that are through. */
   private abortDone: string[] = [];
+  /** Blobs that no host named at the preflight. */
+  private unnamedBlobs: number | undefined;
 
   constructor(private readonly input: MigrationInput) {
     this.state = new MigrationState(input, now());
@@ -208,7 +231,7 @@ class Migration {
       this.without(() =>
         this.inspect.freezeInventory.executeWithOptions(
           { summary: 'freeze the inventory on the hosts', taskQueue: this.state.spec.taskQueue },
-          [{ spec: this.state.reachable, ...this.leftOutHosts() }],
+          [{ spec: this.state.reachable, ...this.leftOutHosts(), ...(this.unnamedBlobs === undefined ? {} : { unnamedBlobs: this.unnamedBlobs }) }],
         ),
       ),
     );
@@ -310,6 +333,7 @@ class Migration {
       { spec, ...(page === undefined ? {} : { page }), ...(this.input.resume === undefined ? {} : { goesOn: true }), ...this.leftOutHosts() },
     ]);
     Object.assign(this.state, { replicas: outcome.replicas, tables: outcome.tables, perHost: { ...outcome.perHost } });
+    this.unnamedBlobs = outcome.unnamedBlobs;
     this.state.refusals = [...outcome.refusals];
     this.state.warnings = [...outcome.warnings];
     this.state.refusalsNotShown = outcome.refusalsTotal - outcome.refusals.length;
@@ -603,6 +627,7 @@ class Migration {
             hosts: this.state.reachable.hosts.map((host) => hostTarget(host, 'after')),
             before: this.state.reachable.hosts.map((host) => hostTarget(host, 'before')),
             zookeeper: zookeeperTarget(this.state.spec),
+            ...this.listing(),
             release: aborted ? 'aborted' : 'completed',
             skip: this.state.skip,
             replicas: this.state.reachable.hosts.reduce((sum, { name }) => sum + (this.state.perHost[name] ?? 0), 0),
@@ -612,8 +637,9 @@ class Migration {
       this.state.counts = this.withHostsLeftOut(finished.counts);
       this.state.warnings = [
         ...this.state.withoutHosts.map((host) => this.leftOutWarning(host)),
-        ...this.state.warnings.filter(({ code }) => finished.locks === undefined || !SAID_AGAIN.includes(code)),
+        ...this.state.warnings.filter(({ code }) => (finished.locks === undefined || !SAID_AGAIN.includes(code)) && (finished.blobs === undefined || !BLOBS_SAID_AGAIN.includes(code))),
         ...(finished.locks ?? []).map(locksLeft),
+        ...(finished.blobs === undefined ? [] : blobsLeft(finished.blobs)),
         ...(finished.loose as typeof finished.loose | undefined ?? []).map(looseEnd),
         ...finished.leftovers.map(({ host, db, table, parts, names, onBlobs }) => ({
           code: 'LEFT_IN_DETACHED',
@@ -633,6 +659,12 @@ class Migration {
     this.state.leave(now());
     this.state.outcome = aborted ? 'aborted' : 'completed';
     return this.close();
+  }
+
+  /** What a host that is left out names is not known, and would count as nobody's. */
+  private listing(): Pick<FinishInput, 'listing' | 'secretEnvs'> {
+    const { spec, withoutHosts } = this.state;
+    return spec.zeroCopy === undefined || withoutHosts.length > 0 ? {} : { listing: spec.zeroCopy.blobs, secretEnvs: secretVariables(spec) };
   }
 
   /** What is on a host that an abort leaves out is left out with it. */

@@ -506,3 +506,22 @@ it('concludes nothing from a value that is faulty itself', () => {
   );
   assertFault(specText({ restart: 'soon' }), 'clickhouse.restart', 6, /expected a mapping, found a string/);
 });
+
+const blobs = (more: string): Parts => ({ rest: `zeroCopy: { blobs: { ${more} } }` });
+
+refuses('the listing of blobs', [
+  ['an unknown key', blobs('command: [a], prefx: x'), 'zeroCopy.blobs.prefx', 8, /did you mean "prefix"/],
+  ['an unknown key beside it', { rest: 'zeroCopy: { blob: {} }' }, 'zeroCopy.blob', 8, /did you mean "blobs"/],
+  ['no command', blobs('prefix: x'), 'zeroCopy.blobs.command', 8, /^is required$/],
+  ['a command for a shell', blobs('command: "find /b"'), 'zeroCopy.blobs.command', 8, /expected an argument vector, no shell: \[rclone/],
+  ['an empty command', blobs('command: []'), 'zeroCopy.blobs.command', 8, /must not be empty/],
+  ['no program', blobs('command: [""]'), 'zeroCopy.blobs.command', 8, /the first argument is the program/],
+  ['a number in the command', blobs('command: [head, 3]'), 'zeroCopy.blobs.command[1]', 8, /expected a string, found the number 3/],
+  ["a host's name", blobs('command: [ssh, "{host}"]'), 'zeroCopy.blobs.command[1]', 8, /for no host/],
+  ['a secret in it', blobs('command: [curl, "http://u:hunter2@s3"]'), 'zeroCopy.blobs.command[1]', 8, /secret itself is refused here/],
+  ['a prefix of two lines', blobs('command: [a], prefix: "a\\nb"'), 'zeroCopy.blobs.prefix', 8, /on one line/],
+  ['a number for the prefix', blobs('command: [a], prefix: 1'), 'zeroCopy.blobs.prefix', 8, /expected a string, found the number 1/],
+  ['a time without a unit', blobs('command: [a], timeout: 60'), 'zeroCopy.blobs.timeout', 8, /needs a unit/],
+  ['no time', blobs('command: [a], timeout: 0s'), 'zeroCopy.blobs.timeout', 8, /longer than 0s/],
+  ['more time than half a day', blobs('command: [a], timeout: 13h'), 'zeroCopy.blobs.timeout', 8, /at most 12h/],
+]);

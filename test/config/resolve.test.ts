@@ -68,6 +68,7 @@ onFailure: continue
 holdOnFailure: 90s
 preflight: { wait: 2m }
 verify: { writable: report, blobs: locks }
+zeroCopy: { blobs: { command: [find, /b, '-printf', '%P\\n'], prefix: /b/, timeout: 5m } }
 taskQueue: q
 statusFile: s.yaml
 `);
@@ -109,10 +110,17 @@ statusFile: s.yaml
       holdOnFailureMs: 90_000,
       preflight: { waitMs: 120_000 },
       verify: { writable: 'report', blobs: 'locks' },
+      zeroCopy: { blobs: { command: ['find', '/b', '-printf', '%P\\n'], prefix: '/b/', timeoutMs: 300_000 } },
       taskQueue: 'q',
       statusFile: 's.yaml',
       allowMissingReplicas: [],
     });
+  });
+
+  it('has the blobs listed for an hour at most, by the keys as they are, unless something else is said', () => {
+    const { zeroCopy } = specOf(specText({ rest: 'zeroCopy: { blobs: { command: [aws, "Contents[].{Key: Key}"] } }' }));
+    assert.deepEqual(zeroCopy, { blobs: { command: ['aws', 'Contents[].{Key: Key}'], prefix: '', timeoutMs: 3_600_000 } });
+    assert.equal('zeroCopy' in specOf(specText({ rest: 'zeroCopy: {}' })), false);
   });
 
   it('writes one place in one way, so that what stays is equal', () => {

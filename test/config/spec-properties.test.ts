@@ -69,6 +69,7 @@ const spec = fc.record(
     onFailure: fc.constantFrom('stop', 'continue'),
     holdOnFailure: duration,
     preflight: fc.record({ wait: duration }, { requiredKeys: [] }),
+    zeroCopy: fc.record({ blobs: fc.record({ command: fc.constantFrom(['find', '/b'], ['aws', '{Key: Key}']), prefix: fc.constantFrom('', 'b/'), timeout: fc.constantFrom('1s', '12h') }, { requiredKeys: ['command'] }) }, { requiredKeys: [] }),
     verify: fc.record({ writable: fc.constantFrom('required', 'report'), blobs: fc.constantFrom('full', 'read', 'locks') }, { requiredKeys: [] }),
   },
   { requiredKeys: ['id', 'clickhouse', 'zookeeper'] },
@@ -155,6 +156,8 @@ describe('any text', function () {
       'pauseBefore',
       'parallel',
       'verify',
+      'zeroCopy',
+      'blobs',
       'restart',
       'hosts',
       'auxiliary',
@@ -205,7 +208,7 @@ describe('an accepted spec', function () {
   it('resolves to the same when what it resolved to is written out', () => {
     fc.assert(
       fc.property(spec, (sound) => {
-        const { hosts, wave, holdOnFailureMs, preflight, clean, verify, digestEnv, ...rest } = specOf(stringify(sound));
+        const { hosts, wave, holdOnFailureMs, preflight, clean, verify, zeroCopy, digestEnv, ...rest } = specOf(stringify(sound));
         const written = {
           id: rest.id,
           clickhouse: {
@@ -227,6 +230,7 @@ describe('an accepted spec', function () {
           holdOnFailure: `${String(holdOnFailureMs)}ms`,
           preflight: { wait: `${String(preflight.waitMs)}ms` },
           verify,
+          ...(zeroCopy === undefined ? {} : { zeroCopy: { blobs: { command: zeroCopy.blobs.command, prefix: zeroCopy.blobs.prefix, timeout: `${String(zeroCopy.blobs.timeoutMs)}ms` } } }),
           taskQueue: rest.taskQueue,
           statusFile: rest.statusFile,
         };

@@ -9,7 +9,7 @@ const restart: HostEvent = { kind: 'restart', data: { boot: 1 } };
 
 describe('what a host knows of a migration', () => {
   it('nothing without an event', () => {
-    assert.deepEqual(holdOf([]), { sealed: false, take: '', fingerprint: undefined, host: undefined, hosts: [], held: false, released: undefined, takes: [], turns: 0, ends: 0 });
+    assert.deepEqual(holdOf([]), { sealed: false, take: '', fingerprint: undefined, host: undefined, hosts: [], unnamedBlobs: undefined, held: false, released: undefined, takes: [], turns: 0, ends: 0 });
   });
 
   it('claimed, and not sealed: every take counts for others, none is read', () => {
@@ -43,7 +43,7 @@ describe('what a host knows of a migration', () => {
 
   it('an inventory of before there were takes has the empty one', () => {
     const events: HostEvent[] = [{ kind: 'claimed', data: { replicas: 2 } }, { kind: 'sealed', data: { fingerprint: 'f' } }];
-    assert.deepEqual(holdOf(events), { sealed: true, take: '', fingerprint: 'f', host: undefined, hosts: [], held: true, released: undefined, takes: [''], turns: 1, ends: 0 });
+    assert.deepEqual(holdOf(events), { sealed: true, take: '', fingerprint: 'f', host: undefined, hosts: [], unnamedBlobs: undefined, held: true, released: undefined, takes: [''], turns: 1, ends: 0 });
   });
 });
 
