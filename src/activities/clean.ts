@@ -15,7 +15,7 @@ import { writeReturned } from './return';
 import { withWriters } from './writers';
 import { alike } from './zero-copy-facts';
 import { STALL_LIMIT_MS } from './fence';
-import { deleteOwnLocks, saveOwnLocks, sharersAway } from './zero-copy-clean';
+import { deleteOwnLocks, detachSharers, saveOwnLocks, sharersAway } from './zero-copy-clean';
 import type { CleanInput, HostTarget, ReplicaOutcome } from './types';
 
 interface Member {
@@ -44,6 +44,7 @@ async function barrierAndDelete(connections: Connections, input: CleanInput): Pr
   const zookeeper = await sessionOf(connections, input);
   const behind = input.takesBack === true ? await livedOnWithout(connections, zookeeper, input, members) : [];
   if (behind.length > 0) return { updates: await Promise.all(behind.map((member) => takeBack(connections, input, member))) };
+  const detached = input.takesBack === true ? await makeWay(connections, input, members, zookeeper) : undefined;
   await barrier(connections, input, members, zookeeper);
   await saveLocks(connections, input, members, zookeeper);
   if (input.keep === 'keep') {
@@ -63,7 +64,16 @@ async function barrierAndDelete(connections: Connections, input: CleanInput): Pr
     step: input.keep === 'delete-old' ? note.step : 'cleaned',
     oldMetadata: input.keep === 'keep' ? 'kept' : 'deleted',
   }));
-  return { updates: members.map(({ replica, note }) => updateOf(replica, note)) };
+  return { updates: members.map(({ replica, note }) => updateOf(replica, note, detached)) };
+}
+
+/** Abort: what shares the id of the table's locks is detached for a moment, once nothing of the table itself is in the way. Answers what to say of it. */
+async function makeWay(connections: Connections, input: CleanInput, members: readonly Member[], zookeeper: ZooKeeperSession): Promise<string | undefined> {
+  if (input.table.sharers === undefined) return undefined;
+  await ownAway(connections, input, members, zookeeper);
+  const detached = await detachSharers(connections, input);
+  if (detached.length === 0) return undefined;
+  return `for its deletion to be finished, ${detached.map(replicaLabel).join(', ')} was detached once more, and is attached again`;
 }
 
 /** Zero-copy tables: their locks are on disk before anything of them is deleted. */
@@ -109,8 +119,14 @@ async function noteAll(
   );
 }
 
+/** Nothing of the table lives, nor of what shares the id of its zero-copy locks. */
+async function barrier(connections: Connections, input: CleanInput, members: readonly Member[], zookeeper: ZooKeeperSession): Promise<void> {
+  await ownAway(connections, input, members, zookeeper);
+  if (input.keep !== 'delete-old') await sharersAway(connections, input);
+}
+
 /** Every replica seen detached by its server, none active in ZooKeeper, no replica there that the inventory does not know. */
-async function barrier(
+async function ownAway(
   connections: Connections,
   input: CleanInput,
   members: readonly Member[],
@@ -119,7 +135,6 @@ async function barrier(
   await Promise.all(members.map(({ replica, target }) => stillHeld(connections.host(target), input.migration, replica)));
   if (input.keep !== 'delete-old') {
     await Promise.all(members.map((member) => seenDetached(connections, member)));
-    await sharersAway(connections, input);
   } else if (input.writable === 'required') {
     await Promise.all(members.map((member) => seenActive(connections, member)));
   }

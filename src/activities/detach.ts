@@ -47,6 +47,7 @@ export async function detachReplica(connections: Connections, input: DetachInput
   const host = connections.host(input.host);
   let note = await readNote(host, migration, replica);
   let words: string | undefined;
+  const comesBack = input.forNow === true && note.status === 'INIT';
   if (hasReached(note.status, 'ZK_CLEANED') || note.step === 'cleaning') return { updates: [updateOf(replica, note)] };
   let state = await lookAtReplica(host, replica);
   sameTable(replica, state);
@@ -65,7 +66,7 @@ export async function detachReplica(connections: Connections, input: DetachInput
       `${replicaLabel(replica)} is not attached, and no manifest of it was saved: ATTACH it, then retry`,
     );
   }
-  if (note.status !== 'DETACHED') {
+  if (note.status !== 'DETACHED' && !comesBack) {
     note = { ...note, seq: note.seq + 1, status: 'DETACHED', step: 'detached' };
     await connections.notes(input.host).write(migration, replica, note);
   }

@@ -19,6 +19,7 @@ import {
   type InventoryPage,
   type InventoryReplica,
   type ReplicaEntry,
+  type ReplicaRef,
   type ReplicatedTable,
   replicaLabel,
   tableOrderKey,
@@ -225,6 +226,34 @@ interface PageRow {
   readonly attached: number;
 }
 
+const FROZEN_COLUMNS = 'database, table, toString(uuid) AS uuid, zookeeper_name, zookeeper_path, replica_name, rows, bytes, parts, new_path, new_replica';
+
+function frozenReplica(host: string, row: Omit<PageRow, 'sort_key' | 'attached'>): InventoryReplica {
+  return {
+    host,
+    database: row.database,
+    table: row.table,
+    uuid: row.uuid,
+    zookeeperName: row.zookeeper_name,
+    zookeeperPath: row.zookeeper_path,
+    replicaName: row.replica_name,
+    rows: Number(row.rows),
+    bytes: Number(row.bytes),
+    parts: Number(row.parts),
+    ...(row.new_path === '' ? {} : { after: { zookeeperPath: row.new_path, replicaName: row.new_replica } }),
+  };
+}
+
+/** One replica as the migration's inventory froze it on its host. @throws MigrationError `INVARIANT` where it is not in it */
+export async function readFrozen(connections: Connections, migration: string, target: HostTarget, { database, table }: ReplicaRef): Promise<InventoryReplica> {
+  const [row] = await connections.host(target).select<PageRow>(
+    `SELECT ${FROZEN_COLUMNS} FROM ${STORE_DATABASE}.inventory WHERE ${SEALED_ROWS} AND database = {database:String} AND table = {table:String}`,
+    { params: { migration, database, table }, doing: `reading what the inventory has of ${replicaLabel({ host: target.name, database, table })}` },
+  );
+  if (row === undefined) throw new MigrationError('INVARIANT', `${replicaLabel({ host: target.name, database, table })} is not in the inventory`);
+  return frozenReplica(target.name, row);
+}
+
 /** A page of inventory in its order, with each replica's note in force. All replicas of a table are on one page. */
 export async function loadPage(connections: Connections, input: LoadPageInput): Promise<InventoryPage> {
   const perHost = await Promise.all(input.hosts.map((target) => loadFromHost(connections, input, target)));
@@ -310,7 +339,7 @@ async function loadFromHost(
   const params = { migration: input.migration, after: input.after ?? '', keys: input.limit + 1 };
   await addNewColumns(host);
   const rows = await host.select<PageRow>(
-    `SELECT sort_key, database, table, toString(uuid) AS uuid, zookeeper_name, zookeeper_path, replica_name, rows, bytes, parts, new_path, new_replica,
+    `SELECT sort_key, ${FROZEN_COLUMNS},
        (database, table) IN (SELECT database, name FROM system.tables) AS attached
      FROM ${STORE_DATABASE}.inventory WHERE ${ON_PAGE} ORDER BY sort_key, database, table`,
     { params, doing: 'reading a page of the inventory' },
@@ -322,19 +351,7 @@ async function loadFromHost(
   const noteOf = new Map(notes.map((row) => [JSON.stringify([row.database, row.table]), noteOfRow(row)]));
   return rows.map((row) => {
     const note = noteOf.get(JSON.stringify([row.database, row.table]));
-    const frozen: InventoryReplica = {
-      host: target.name,
-      database: row.database,
-      table: row.table,
-      uuid: row.uuid,
-      zookeeperName: row.zookeeper_name,
-      zookeeperPath: row.zookeeper_path,
-      replicaName: row.replica_name,
-      rows: Number(row.rows),
-      bytes: Number(row.bytes),
-      parts: Number(row.parts),
-      ...(row.new_path === '' ? {} : { after: { zookeeperPath: row.new_path, replicaName: row.new_replica } }),
-    };
+    const frozen = frozenReplica(target.name, row);
     return {
       key: row.sort_key,
       sharedId: note?.zeroCopy?.sharedId,

@@ -114,6 +114,8 @@ export interface DetachInput {
   readonly limit: number;
   /** Asked for by an abort. */
   readonly aborting?: true;
+  /** An abort attaches it again in a moment: one that was attached stays INIT. */
+  readonly forNow?: true;
 }
 
 export interface CleanInput {

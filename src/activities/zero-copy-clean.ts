@@ -1,9 +1,12 @@
+import { quoteTable } from '../clickhouse/sql';
 import { readNote, STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
-import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
+import { type ReplicaEntry, replicaLabel, type SharingReplica } from '../domain/inventory';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import type { Connections } from './deps';
+import { detachReplica } from './detach';
 import { targetOf } from './elect';
+import { readFrozen } from './inventory';
 import { lookAtReplica } from './look';
 import { deleteLocks, ownLocks, readLocks, savedLocks, saveLocks } from './zero-copy-locks';
 import { savedStrays } from './zero-copy-strays';
@@ -17,17 +20,68 @@ interface Member {
 
 /**
  * The part of the barrier that is for zero-copy tables: every replica of another table that keeps its locks under the same id is detached
- * as well, or was restored and proved by this migration already.
+ * as well, or was restored and proved by this migration already. One that only goes back to catch up is waited for by the workflow
+ * (`workflows/sharing.ts`): what is attached here stays so.
+ *
+ * @throws MigrationError `REPLICA_LIVE`
  */
 export async function sharersAway(connections: Connections, input: CleanInput): Promise<void> {
+  const [live] = await liveSharers(connections, input);
+  if (live === undefined) return;
+  const { sharer, note } = live;
+  throw new MigrationError(
+    'REPLICA_LIVE',
+    `${replicaLabel(sharer)} is attached, and its zero-copy locks lie under the same id: no lock may be deleted. ${sharerWords(live.sharer, note)}`,
+  );
+}
+
+/**
+ * Abort, before a deletion is finished that was begun: what shares the id was attached again meanwhile, by an abort before or by hand. It is
+ * detached as in the phase detach, its manifest saved, and attached again with all others. What has lost its nodes is not: it waits for its RESTORE.
+ *
+ * @returns what was detached
+ */
+export async function detachSharers(connections: Connections, input: CleanInput): Promise<readonly SharingReplica[]> {
+  const { migration, hosts, zookeeper, limit, aborting } = input;
+  const live = (await liveSharers(connections, input)).filter(({ note }) => canBeDetached(note));
   await Promise.all(
-    (input.table.sharers ?? []).map(async (sharer) => {
-      const host = connections.host(targetOf(input.hosts, sharer.host));
-      if (!(await lookAtReplica(host, sharer)).attached) return;
-      if ((await readNote(host, input.migration, sharer)).status === 'RESTORED') return;
-      throw new MigrationError('REPLICA_LIVE', `${replicaLabel(sharer)} is attached, and its zero-copy locks lie under the same id: no lock may be deleted`);
+    live.map(async ({ sharer }) => {
+      const host = targetOf(hosts, sharer.host);
+      const replica = await readFrozen(connections, migration, host, sharer);
+      await detachReplica(connections, { migration, host, replica, zookeeper, limit, forNow: true, ...(aborting === true ? { aborting } : {}) });
     }),
   );
+  return live.map(({ sharer }) => sharer);
+}
+
+interface LiveSharer {
+  readonly sharer: SharingReplica;
+  readonly note: ReplicaNote;
+}
+
+async function liveSharers(connections: Connections, { migration, hosts, table }: CleanInput): Promise<LiveSharer[]> {
+  const live = await Promise.all(
+    (table.sharers ?? []).map(async (sharer): Promise<LiveSharer[]> => {
+      const host = connections.host(targetOf(hosts, sharer.host));
+      if (!(await lookAtReplica(host, sharer)).attached) return [];
+      const note = await readNote(host, migration, sharer);
+      return note.status === 'RESTORED' ? [] : [{ sharer, note }];
+    }),
+  );
+  return live.flat();
+}
+
+/** Its nodes are there, and none was deleted. */
+function canBeDetached({ status, step }: ReplicaNote): boolean {
+  return (status === 'INIT' || status === 'DETACHED') && step !== 'cleaning';
+}
+
+/** What somebody has to do about a sharer that stays attached. */
+function sharerWords({ host, database, table }: SharingReplica, note: ReplicaNote): string {
+  const name = `${database}.${table}`;
+  if (canBeDetached(note)) return `retry, with ${name} of ${host} not left out, detaches it first; abort attaches everything again`;
+  if (note.step === 'cleaning') return `Its own deletion was begun, and somebody attached it since: DETACH TABLE ${quoteTable({ database, table })} PERMANENTLY SYNC on ${host}, then retry or abort again`;
+  return `It lost its nodes, and was not proved yet: see why ${name} of ${host} is not RESTORED, then retry or abort again`;
 }
 
 /**

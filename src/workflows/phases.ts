@@ -9,6 +9,7 @@ import { aborting, beginning } from './beginning';
 import { type HostScopes, inScopes } from './host-scopes';
 import { inFlightFor } from './in-flight';
 import { failureOf, named, type Pass, type Runner } from './runner';
+import { Sharing, type Use } from './sharing';
 import type { MigrationState } from './state';
 import { hostTarget, moves, restartInput, returnInput, zookeeperTarget } from './targets';
 
@@ -29,6 +30,7 @@ export class Phases {
   private readonly activities: typeof tableActivities;
   /** The same activities, none of which begins while the migration is paused. */
   private readonly begun: typeof tableActivities;
+  private readonly sharing = new Sharing();
 
   private hostOf(name: string): HostSpec {
     const host = this.state.spec.hosts.find((one) => one.name === name);
@@ -248,17 +250,35 @@ export class Phases {
       ...(this.state.withoutHosts.length === 0 ? {} : { hostsGone: true, goneHosts: this.state.withoutHosts }),
     };
     const name = nameOf(table);
+    // Where nothing is kept apart, nothing is awaited: the order of commands in histories of before stays as it was.
+    const apart = table.sharers !== undefined && patched(SHARERS_APART);
     for (let returned = 0; ; returned += 1) {
+      const cleaned = apart ? await this.enter(table, takesBack ? 'alone' : 'clean') : undefined;
       try {
         this.runner.took(table.replicas, await this.begun.cleanTable.executeWithOptions(named('clean', name, spec.taskQueue), [input]));
         return;
       } catch (error) {
         if (failureOf(error).code !== 'REPLICAS_DIFFER' || returned >= RETURNS) throw error;
         this.state.decide(`${name.database}.${name.table} goes back: ${failureOf(error).message}`, undefined, new Date().toISOString());
+      } finally {
+        cleaned?.();
       }
-      this.runner.took(table.replicas, await this.begun.returnTable.executeWithOptions(named('return', name, spec.taskQueue), [input]));
-      await this.detachReplicas(table, table.replicas);
+      const isBack = apart ? await this.enter(table, 'back') : undefined;
+      try {
+        this.runner.took(table.replicas, await this.begun.returnTable.executeWithOptions(named('return', name, spec.taskQueue), [input]));
+        await this.detachReplicas(table, table.replicas);
+      } finally {
+        isBack?.();
+      }
     }
+  }
+
+  /** Tables that keep their zero-copy locks under one id: none is attached while those of another are deleted. */
+  private async enter(table: ReplicatedTable, use: Use): Promise<() => void> {
+    const { hosts, database, table: name } = nameOf(table);
+    return this.sharing.enter(table, use, (words) => {
+      this.state.decide(`${database}.${name} of ${hosts.join(', ')} ${words}`, undefined, new Date().toISOString());
+    });
   }
 
   private async attachReplica(replica: ReplicaEntry, where: 'before' | 'after'): Promise<void> {
@@ -363,6 +383,8 @@ export class Phases {
   }
 }
 
+/** Until then a table that went back made another one fail that shares the id of its zero-copy locks. */
+const SHARERS_APART = 'tables that share the id of their zero-copy locks are kept apart';
 /** Until then a paused migration said that nothing runs, whatever was being restarted. */
 const RESTART_COUNTS = 'a restart is among what still runs';
 /** Migrations that came to a restart by hand before they said so go on without. */

@@ -365,6 +365,7 @@ describe('zero-copy tables', function () {
     assert.equal((await ground.cli('watch', ground.id)).code, 1);
     const { failures } = await ground.status();
     assert.ok(failures.length > 0 && failures.every(({ code }) => code === 'REPLICA_LIVE'), JSON.stringify(failures));
+    assert.ok(failures.some(({ message }) => message.includes(`retry, with ${ground.database}.clustered of ${sharer?.name ?? ''} not left out, detaches it first; abort attaches everything again`)), JSON.stringify(failures));
     assert.deepEqual(await locks(), held);
     await run(sharer?.url ?? '', `DETACH TABLE ${name} PERMANENTLY SYNC`);
     const retried = await ground.cli('retry', ground.id, '--watch', '--json');
