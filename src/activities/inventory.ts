@@ -309,12 +309,13 @@ interface SharingRow {
   readonly replicaName: string;
 }
 
+/** One that was not noted yet, for it was left out before its DETACH, is known by its uuid, which is the id that its locks lie under. */
 async function sharingReplicas(connections: Connections, migration: string, target: HostTarget, ids: readonly string[]): Promise<SharingRow[]> {
   return connections.host(target).select<SharingRow>(
-    `SELECT i.sort_key AS key, s.id AS id, i.database AS database, i.table AS table, i.replica_name AS replicaName FROM
-       (SELECT sort_key, database, table, replica_name FROM ${STORE_DATABASE}.inventory WHERE ${SEALED_ROWS}) AS i
-     INNER JOIN (SELECT database, table, JSONExtractString(detail, 'zeroCopy', 'sharedId') AS id FROM (${latestNotesSql('')})) AS s USING (database, table)
-     WHERE s.id IN {ids:Array(String)}`,
+    `SELECT i.sort_key AS key, if(s.noted = 1, s.noted_id, i.own_id) AS id, i.database AS database, i.table AS table, i.replica_name AS replicaName FROM
+       (SELECT sort_key, database, table, replica_name, toString(uuid) AS own_id FROM ${STORE_DATABASE}.inventory WHERE ${SEALED_ROWS}) AS i
+     LEFT JOIN (SELECT database, table, 1 AS noted, JSONExtractString(detail, 'zeroCopy', 'sharedId') AS noted_id FROM (${latestNotesSql('')})) AS s USING (database, table)
+     WHERE id IN {ids:Array(String)}`,
     { params: { migration, ids }, doing: 'looking which tables share the id of their zero-copy locks' },
   );
 }

@@ -148,6 +148,32 @@ describe('zero-copy tables with one shared id in two shards', function () {
     for (const { url } of ground.hosts) assert.deepEqual(await sql(url, "SELECT table FROM system.replicas WHERE is_readonly AND database != '_ch_zk_migrate'"), []);
   });
 
+  it('one that was left out before it was detached is attached, and no lock of the other is deleted', async () => {
+    const held = await locks();
+    const renamed = quoteTable({ database: ground.database, table: 'renamed' });
+    const second = [hostOf(2, 0).url, hostOf(2, 1).url];
+    for (const url of second) await run(url, `RENAME TABLE ${name} TO ${renamed}`);
+    before = await ground.oracle();
+    const started = await ground.cli('start', ground.spec((document) => {
+      inPlace(document);
+      Object.assign(document, { pauseBefore: ['detach'] });
+    }), '--execute', '--watch', '--json');
+    assert.equal(started.code, 4, started.stdout + started.stderr);
+    for (const url of second) await run(url, `RENAME TABLE ${renamed} TO ${name}`);
+    await ground.cli('approve', ground.id, 'detach');
+    const failed = await ground.until(({ outcome }) => outcome === 'failed', 'the failure');
+    assert.deepEqual([...new Set(failed.failures.map(({ table, code }) => `${table} ${code}`))], ['renamed MANIFEST_MISSING'], JSON.stringify(failed.failures));
+    for (const url of second) await run(url, `RENAME TABLE ${name} TO ${renamed}`);
+    assert.equal((await ground.cli('retry', ground.id, '--skip', '*.renamed', '--watch')).code, 1);
+    const { failures } = await ground.status();
+    assert.deepEqual(failures.map(({ table, code }) => `${table} ${code}`), ['clustered REPLICA_LIVE'], JSON.stringify(failures));
+    assert.match(failures[0]?.message ?? '', /renamed is attached, and its zero-copy locks lie under the same id/u);
+    assert.deepEqual(await locks(), held);
+    const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
   function hostOf(shard: number, index: number): Ground['hosts'][number] {
     return ground.hostsOfShard(shard)[index] ?? assert.fail('no such host');
   }
