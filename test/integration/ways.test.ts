@@ -359,10 +359,71 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     });
   }
 
+  /** Where the hosts are: each test leaves them where the next one finds them. */
+  let here: Place;
+
+  before(() => {
+    here = on(ground.from);
+  });
+
+  /** On which of these places the replicas of a table are active, by the nodes that only their servers make. */
+  async function activeAt(table: string, places: readonly Place[]): Promise<string[][]> {
+    const path = (await placeOf(ground.firstHost.url, table))?.path ?? assert.fail(table);
+    return Promise.all(
+      places.map(async ({ connect, root }) => {
+        const session = await ZooKeeperSession.open({ connect, root: '' });
+        try {
+          const seen = await Promise.all(ground.hosts.map(async ({ replica }) => ((await session.exists(`${root}${path}/replicas/${replica}/is_active`)) === undefined ? [] : [replica])));
+          return seen.flat();
+        } finally {
+          await session.close();
+        }
+      }),
+    );
+  }
+
+  /** Who else may not have the tables now, by what the plan of another migration in place is refused with. */
+  async function heldAt(place: Place): Promise<string[]> {
+    const file = spec(place, place, (document) => {
+      document.id = `${ground.id}-another`;
+      document.zookeeper = { ...place };
+      document.clickhouse.restart = { none: true };
+    });
+    return words((await ground.json<Planned>('plan', file)).refusals);
+  }
+
   async function restartedOn(): Promise<string[]> {
     const { hosts } = JSON.parse((await ground.cli('dev', 'status', '--dir', ground.up.dir, '--json')).stdout) as { hosts: { name: string; zkRoot: string }[] };
     return hosts.filter(({ name }) => ground.hosts.some((mine) => mine.name === name)).map(({ zkRoot }) => zkRoot);
   }
+
+  it('abort before the first RESTORE returns the hosts from another ensemble to their own, as they were, and holds nothing', async () => {
+    const before = await ground.oracle();
+    const there: Place = { connect: other.connect, root: `${ground.root}-there` };
+    const replicas = ground.hosts.map(({ replica }) => replica);
+    const id = `${ground.id}-there`;
+    const file = spec(here, there, (document) => Object.assign(document, { id, pauseBefore: ['restore'] }));
+    const old = await nodesAt(ground.up, `${here.root}/clickhouse/tables`);
+    assert.equal((await ground.cli('start', file, '--execute', '--watch')).code, 4);
+    for (const table of TABLES) assert.deepEqual(await activeAt(table, [here, there]), [[], []]);
+    assert.deepEqual(await restartedOn(), [there.root, there.root]);
+    assert.deepEqual(await heldAt(there), TABLES.map((table) => `HELD ${table}`).sort());
+
+    const aborted = await ground.cli('abort', id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    for (const table of TABLES) assert.deepEqual(await activeAt(table, [here, there]), [replicas, []], table);
+    assert.deepEqual([await faulty(ground), await ground.oracle()], [[], before]);
+    assert.ok((await nodesAt(ground.up, `${here.root}/clickhouse/tables`)) >= old, 'of the old metadata something is gone');
+    assert.deepEqual(await heldAt(here), []);
+    const { counts, outcome } = await ground.json<{ counts: Record<string, number>; outcome: string }>('status', id);
+    assert.deepEqual([outcome, counts['INIT']], ['aborted', 2 * TABLES.length]);
+    const [first, second] = ground.hosts;
+    assert.ok(first !== undefined && second !== undefined);
+    await run(first.url, `INSERT INTO \`${ground.database}\`.t1 SELECT toDate('2024-02-02'), number, 'since' FROM numbers(3)`);
+    await run(second.url, `SYSTEM SYNC REPLICA \`${ground.database}\`.t1`);
+    const rows = await sql<{ n: string }>(second.url, `SELECT count() AS n FROM \`${ground.database}\`.t1 WHERE note = 'since'`);
+    assert.equal(Number(rows[0]?.n), 3);
+  });
 
   it('abort before the first RESTORE returns the hosts; the same migration then ends, and deletes what is old when all is proved', async () => {
     const before = await ground.oracle();
@@ -401,6 +462,7 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     }
     const mirrored = parse(readFileSync(ground.statusFile, 'utf8')) as Record<string, unknown>[];
     assert.deepEqual([...new Set(mirrored.map((entry) => `${String(entry['status'])} ${String(entry['old_metadata'])}`))], ['RESTORED deleted']);
+    here = on(ground.root);
   });
 
   it('abort after a RESTORE goes forward, and clean: never leaves what is old where it is', async () => {
@@ -442,6 +504,35 @@ describe('to another root and to another ensemble, with the old metadata kept', 
       document.clickhouse.hosts = document.clickhouse.hosts.map((host, index) => (index === 0 ? { ...host, zookeeper: { after: { root: next.root } } } : host));
     });
     assert.deepEqual(canary, TABLES.map((table) => `SHARD_SPLIT ${table}`).sort());
+    here = third;
+  });
+
+  it('abort after the first RESTORE in another ensemble ends what was begun, deletes what is old, and holds nothing', async () => {
+    const before = await ground.oracle();
+    const there: Place = { connect: here.connect === other.connect ? ground.up.zookeeper.connect : other.connect, root: `${ground.root}-last` };
+    const replicas = ground.hosts.map(({ replica }) => replica);
+    const id = `${ground.id}-last`;
+    const file = spec(here, there, (document) => Object.assign(document, { id, pauseBefore: ['restore'], onFailure: 'continue' }));
+    assert.equal((await ground.cli('start', file, '--execute', '--watch')).code, 4);
+    const mend = await spoil(ground, 't1');
+    await ground.cli('approve', id, 'restore');
+    assert.equal((await ground.cli('watch', id)).code, 1);
+    const begun = parse((await ground.cli('export', id)).stdout) as Record<string, unknown>[];
+    assert.deepEqual([...new Set(begun.map((entry) => `${String(entry['table'])} ${String(entry['status'])} ${String(entry['old_metadata'])}`))].sort(), [
+      'empty RESTORED kept', 't0 RESTORED kept', 't1 ZK_CLEANED kept',
+    ]);
+    mend();
+    const aborted = await ground.cli('abort', id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    const { decisions, replicas: ended } = JSON.parse(aborted.stdout) as { decisions: { what: string }[]; replicas: { status: string; old_metadata: string }[] };
+    assert.ok(decisions.some(({ what }) => what.includes('abort goes forward on ch-1, ch-2')), JSON.stringify(decisions));
+    assert.deepEqual([...new Set(ended.map(({ status, old_metadata: old }) => `${status} ${old}`))], ['RESTORED deleted']);
+    for (const table of TABLES) assert.deepEqual(await activeAt(table, [here, there]), [[], replicas], table);
+    assert.deepEqual([await faulty(ground), await ground.oracle()], [[], before]);
+    const session = await ZooKeeperSession.open({ connect: here.connect, root: '' });
+    for (const table of TABLES) assert.equal(await session.exists(`${here.root}${(await placeOf(ground.firstHost.url, table))?.path ?? ''}`), undefined, `${table}: its old nodes are there`);
+    await session.close();
+    assert.deepEqual(await heldAt(there), []);
   });
 });
 
