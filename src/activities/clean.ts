@@ -1,8 +1,8 @@
-import { readNote, type ReplicaNote } from '../clickhouse/store';
+import { manifestNames, readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
 import { areRemains } from '../domain/guards';
-import { stillOwed } from '../domain/queue-entry';
+import { isBrokenEntry, stillOwed } from '../domain/queue-entry';
 import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { ensureAttached } from './attach';
@@ -48,7 +48,7 @@ async function barrierAndDelete(connections: Connections, input: CleanInput): Pr
   await barrier(connections, input, members, zookeeper);
   await saveLocks(connections, input, members, zookeeper);
   if (input.keep === 'keep') {
-    await sameRecord(zookeeper, input.table.zookeeperPath, namesOf(input.table));
+    await sameRecordAsSaved(connections, input, members, zookeeper);
   } else {
     const { migration, limit, aborting } = input;
     await connections.turns.take({ migration, what: 'clean', limit, ...(aborting === true ? { aborting } : {}) }, async () => {
@@ -204,7 +204,7 @@ async function deleteNodes(
   if (refusal !== undefined) throw new MigrationError('UNSAFE_PATH', `${path} is not deleted: ${refusal}`);
   if (!begun) {
     await refuseLivedOn(connections, zookeeper, input, members);
-    await sameRecord(zookeeper, path, namesOf(input.table));
+    await sameRecordAsSaved(connections, input, members, zookeeper);
     await noteAll(connections, input, members, (note) => ({ ...note, step: 'cleaning' }));
   }
   await barrier(connections, input, members, zookeeper);
@@ -286,34 +286,47 @@ function namesOf({ replicas }: CleanInput['table']): ReadonlySet<string> {
   return new Set(replicas.map(({ replicaName }) => replicaName));
 }
 
+/** {@link sameRecord} of detached replicas, whose parts are those of their saved manifests. */
+async function sameRecordAsSaved(connections: Connections, input: CleanInput, members: readonly Member[], zookeeper: ZooKeeperSession): Promise<void> {
+  await sameRecord(zookeeper, input.table.zookeeperPath, namesOf(input.table), async (name) => {
+    const member = members.find(({ replica }) => replica.replicaName === name);
+    return member === undefined ? [] : manifestNames(connections.host(member.target), input.migration, member.replica, member.note.detachTake);
+  });
+}
+
 /**
  * ZooKeeper's own record of the inventory's replicas must be equal: the same parts, nothing but merges to do. Else one of them has what another
  * lacks (an INSERT that only one replica got), and it would be lost for the others. A replica whose host is gone for good
- * is not among them: the plan said what only it had. A lone one must have done what was asked of it.
+ * is not among them: the plan said what only it had. A lone one must have done what was asked of it. What no server can read counts for nothing.
+ *
+ * @param held the parts that a replica's server has, or had when its manifest was saved: one that its record lacks all the same is lost there alone
+ * @returns the replicas whose record lacks parts that they have, with how many
  */
-export async function sameRecord(zookeeper: ZooKeeperSession, path: string, members: ReadonlySet<string>): Promise<void> {
+export async function sameRecord(
+  zookeeper: ZooKeeperSession,
+  path: string,
+  members: ReadonlySet<string>,
+  held: (replicaName: string) => Promise<readonly string[]>,
+): Promise<ReadonlyMap<string, number>> {
   const names = ((await zookeeper.children(`${path}/replicas`)) ?? []).filter((name) => members.has(name));
-  const log = (await zookeeper.children(`${path}/log`)) ?? [];
+  const log = ((await zookeeper.children(`${path}/log`)) ?? []).filter(isLogEntry);
   const end = Math.max(-1, ...log.map(indexOf)) + 1;
   const mutations = (await zookeeper.children(`${path}/mutations`)) ?? [];
   const records = await Promise.all(
     names.map(async (name) => {
       const replica = `${path}/replicas/${name}`;
-      const [parts, queue, pointer, lost, mutated] = await Promise.all([
+      const [parts, queue, pointer, mutated] = await Promise.all([
         zookeeper.children(`${replica}/parts`),
         zookeeper.children(`${replica}/queue`),
         zookeeper.get(`${replica}/log_pointer`),
-        zookeeper.get(`${replica}/is_lost`),
         zookeeper.get(`${replica}/mutation_pointer`),
       ]);
       return {
         name,
         parts: new Set(parts ?? []),
         queue: queue ?? [],
-        unread: log.filter((entry) => indexOf(entry) >= Number(pointer?.data.toString() ?? 0)),
-        lost: lost?.data.toString() === '1',
-        // Ids are numbers of one length; the pointer is empty before the first.
-        mutations: mutations.filter((id) => id > (mutated?.data.toString() ?? '')).length,
+        unread: unreadBy(log, pointer?.data.toString() ?? ''),
+        mutations: await undoneMutations(zookeeper, path, mutations, mutated?.data.toString() ?? ''),
         whole: parts !== undefined && queue !== undefined && pointer !== undefined,
       };
     }),
@@ -332,10 +345,16 @@ export async function sameRecord(zookeeper: ZooKeeperSession, path: string, memb
   const damaged = whole.length < records.length;
   if (lone !== undefined && records.length === 1) refuseOwed(path, lone, lone.owed, 'its only replica, ');
   for (const record of damaged ? owing : []) refuseOwed(path, record, record.owed.filter((kind) => !FETCHED.has(kind)), '');
-  if (damaged || records.length === 1) return;
+  const dropped = new Map<string, number>();
+  if (damaged || records.length === 1) return dropped;
   const all = new Set(owing.flatMap(({ parts }) => [...parts]));
+  for (const { name, parts } of owing.filter((one) => one.parts.size !== all.size)) {
+    const unlisted = (await held(name)).filter((part) => all.has(part) && !parts.has(part));
+    if (unlisted.length > 0) dropped.set(name, unlisted.length);
+    for (const part of unlisted) parts.add(part);
+  }
   const short = owing.filter(({ parts, owed }) => parts.size !== all.size || owed.length > 0);
-  if (short.length === 0) return;
+  if (short.length === 0) return dropped;
   const words = short.map(
     ({ name, parts, queue, unread, owed }) =>
       `"${name}" has ${parts.size} of ${all.size} parts, ${queue.length} in its queue, ${unread.length} unread in the log (end ${end})${owed.length === 0 ? '' : `, of which it has to do ${owed.length} (${[...new Set(owed)].join(', ')})`}`,
@@ -361,7 +380,8 @@ async function owedBy(zookeeper: ZooKeeperSession, path: string, { name, queue, 
   const entries = await Promise.all(nodes.map((node) => zookeeper.get(node)));
   // After the entries: a part and the entry for it are made together.
   const parts = await zookeeper.children(`${replica}/parts`);
-  return entries.flatMap((entry) => (entry === undefined ? [] : (stillOwed(entry.data.toString(), parts ?? []) ?? [])));
+  const texts = entries.flatMap((entry) => (entry === undefined ? [] : [entry.data.toString()]));
+  return texts.flatMap((text) => (isBrokenEntry(text) ? [] : (stillOwed(text, parts ?? []) ?? [])));
 }
 
 function refuseOwed(path: string, { name }: { readonly name: string }, owed: readonly string[], only: string): void {
@@ -371,6 +391,28 @@ function refuseOwed(path: string, { name }: { readonly name: string }, owed: rea
     `${path}: what was asked of the table is not done: "${name}", ${only}has ${owed.length} entries of its replication queue to do (${[...new Set(owed)].join(', ')})`,
     { details: { behind: [name], ahead: [] } },
   );
+}
+
+/** The mutations that a replica has still to do. Ids are numbers of one length; the pointer is empty before the first. Behind a pointer that is no number nobody can tell. */
+async function undoneMutations(zookeeper: ZooKeeperSession, path: string, ids: readonly string[], pointer: string): Promise<number> {
+  if (!isPointer(pointer)) return 0;
+  const values = await Promise.all(ids.filter((id) => id > pointer).map((id) => zookeeper.get(`${path}/mutations/${id}`)));
+  return values.filter((value) => value !== undefined && !isBrokenEntry(value.data.toString())).length;
+}
+
+/** What of the log a replica has not taken into its queue yet; behind a pointer that is no number nobody can tell. */
+export function unreadBy(log: readonly string[], pointer: string): readonly string[] {
+  return isPointer(pointer) ? log.filter((entry) => indexOf(entry) >= Number(pointer)) : [];
+}
+
+/** Whether a `log_pointer` or `mutation_pointer` can be read: a number, or empty before the first. */
+export function isPointer(value: string): boolean {
+  return /^\d*$/u.test(value);
+}
+
+/** Whether a child of `log` has a name that a server gave it. */
+export function isLogEntry(name: string): boolean {
+  return /^log-\d+$/u.test(name);
 }
 
 /** Of an entry of the log: `log-0000000012` is the twelfth after the first. */

@@ -5,6 +5,7 @@ import { moves } from '../workflows/targets';
 import { FOR_ASYNC_INSERTS, grantStatement } from './grants';
 import type { Findings, InspectedHost } from './preflight';
 import { entryOf, wordOnDetached } from './take-over';
+import { zooKeeperWords } from './zookeeper-words';
 
 interface NamedRow {
   readonly database: string;
@@ -13,7 +14,7 @@ interface NamedRow {
 
 /** What stands against a migration on one host, beside ZooKeeper. Only SELECTs. */
 export async function checkHost(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
-  checkReplicas(spec, host, found);
+  await checkReplicas(spec, host, found);
   checkStranded(host, found);
   await checkStrandedOthers(host, found);
   if (!host.known) await checkFunctions(host, found);
@@ -26,7 +27,7 @@ function selected(host: InspectedHost): InspectedHost['replicas'] {
   return host.replicas.filter((one) => one.selected);
 }
 
-function checkReplicas(spec: MigrationSpec, host: InspectedHost, found: Findings): void {
+async function checkReplicas(spec: MigrationSpec, host: InspectedHost, found: Findings): Promise<void> {
   for (const one of selected(host)) {
     const { replica } = one;
     if (one.databaseEngine === 'Replicated') {
@@ -37,7 +38,7 @@ function checkReplicas(spec: MigrationSpec, host: InspectedHost, found: Findings
     // Nothing renews the session of a replica without nodes, such as a run that stopped before RESTORE leaves: the restore gives it one.
     const without = host.lost.has(one) || (one.readonly && entryOf(spec, replica) !== undefined);
     if (one.sessionExpired && !without) {
-      found.refuse('SESSION_EXPIRED', replica, `${host.spec.name} has no ZooKeeper session for it now: ${one.exception}`, 'see that the server reaches ZooKeeper, then plan again');
+      found.refuse('SESSION_EXPIRED', replica, `${host.spec.name} has no ZooKeeper session for it now: ${await zooKeeperWords(host.server, replica)}`, 'see that the server reaches ZooKeeper, then plan again');
     }
   }
 }

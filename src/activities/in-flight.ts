@@ -1,3 +1,4 @@
+import type { InventoryReplica } from '../domain/inventory';
 import { report, sleep } from './deps';
 import type { Findings, InspectedHost } from './preflight';
 
@@ -55,10 +56,31 @@ const WORDS = {
   merge: 'merge(s) in flight',
 } as const;
 
+function keyOf({ database, table, kind }: Item): string {
+  return JSON.stringify([database, table, kind]);
+}
+
+/**
+ * What to do about what a readonly replica has still to do: it can neither do it nor be told to forget it by a statement, for KILL MUTATION is
+ * refused as well.
+ *
+ * @param nodes what asks for it in ZooKeeper
+ */
+export function readonlyFix(nodes: readonly string[]): string {
+  return (
+    `see what keeps it readonly (METADATA_BROKEN, zookeeper_exception in system.replicas), mend that, ATTACH the table again, and wait until all is done; where it cannot be mended, delete from ZooKeeper ` +
+    `${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? `, and ${nodes.length - 3} more` : ''}, DETACH the table and ATTACH it, and plan again: what was asked for there is not done then`
+  );
+}
+
+function nodeOf({ zookeeperPath: path, replicaName }: InventoryReplica, { kind, id }: Item): string {
+  return kind === 'queue' ? `what is below ${path}/replicas/${replicaName}/queue` : `${path}/mutations/${id}`;
+}
+
 function refuseItems(host: InspectedHost, items: readonly Item[], seconds: number, found: Findings): void {
   const counts = new Map<string, { item: Item; n: number }>();
   for (const item of items) {
-    const key = JSON.stringify([item.database, item.table, item.kind]);
+    const key = keyOf(item);
     const entry = counts.get(key) ?? { item, n: 0 };
     entry.n += Number(item.n);
     counts.set(key, entry);
@@ -66,7 +88,11 @@ function refuseItems(host: InspectedHost, items: readonly Item[], seconds: numbe
   for (const { item, n } of counts.values()) {
     const where = { host: host.spec.name, database: item.database, table: item.table };
     const words = `${n} ${WORDS[item.kind]}, after ${seconds} s`;
-    if (item.kind === 'queue') {
+    const replica = host.replicas.find(({ replica: { database, table } }) => database === item.database && table === item.table);
+    if (replica?.readonly === true && (item.kind === 'queue' || item.kind === 'mutation')) {
+      const code = item.kind === 'queue' ? 'QUEUE' : 'IN_FLIGHT';
+      found.refuse(code, where, `${words}, and it is readonly: it does none of this`, readonlyFix(items.filter((other) => keyOf(other) === keyOf(item)).map((other) => nodeOf(replica.replica, other))));
+    } else if (item.kind === 'queue') {
       found.refuse('QUEUE', where, words, 'see system.replication_queue for what it waits for, then plan again; preflight.wait says how long a run waits');
     } else {
       found.refuse('IN_FLIGHT', where, words, 'wait until it is done (KILL MUTATION for one that is stuck), then plan again; preflight.wait says how long a run waits');

@@ -17,8 +17,6 @@ export interface ListedReplica {
   readonly readonly: boolean;
   readonly sessionExpired: boolean;
   readonly queueSize: number;
-  readonly totalReplicas: number;
-  readonly exception: string;
 }
 
 interface ReplicaRow {
@@ -35,24 +33,25 @@ interface ReplicaRow {
   readonly is_readonly: number;
   readonly is_session_expired: number;
   readonly queue_size: number;
-  readonly total_replicas: number;
-  readonly zookeeper_exception: string;
   readonly rows: string;
   readonly bytes: string;
   readonly parts: string;
   readonly disks: readonly string[];
 }
 
-/** Every replicated table that is attached on a server, but for this program's own. Only SELECTs. */
+/**
+ * Every replicated table that is attached on a server, but for this program's own. Only SELECTs, and nothing for which the server reads
+ * ZooKeeper: what is broken there would hide all of its tables, see `zooKeeperWords`.
+ */
 export async function listReplicas(host: ClickHouseHost, spec: MigrationSpec): Promise<ListedReplica[]> {
   const rows = await host.select<ReplicaRow>(
     `SELECT r.database AS database, r.table AS table, toString(t.uuid) AS uuid, t.engine AS engine, d.engine AS database_engine,
        t.create_table_query AS create_table_query, t.storage_policy AS storage_policy, r.zookeeper_name AS zookeeper_name, r.zookeeper_path AS zookeeper_path,
        r.replica_name AS replica_name, r.is_readonly AS is_readonly, r.is_session_expired AS is_session_expired,
-       r.queue_size AS queue_size, r.total_replicas AS total_replicas, r.zookeeper_exception AS zookeeper_exception,
+       r.queue_size AS queue_size,
        p.rows AS rows, p.bytes AS bytes, p.parts AS parts, arrayDistinct(arrayConcat(p.disks, l.disks)) AS disks
-     FROM (SELECT database, table, zookeeper_name, zookeeper_path, replica_name, is_readonly, is_session_expired, queue_size,
-         total_replicas, zookeeper_exception FROM system.replicas WHERE database != {store:String}) AS r
+     FROM (SELECT database, table, zookeeper_name, zookeeper_path, replica_name, is_readonly, is_session_expired, queue_size
+         FROM system.replicas WHERE database != {store:String}) AS r
      INNER JOIN (SELECT database, name, uuid, engine, create_table_query, storage_policy FROM system.tables WHERE database != {store:String}) AS t
        ON r.database = t.database AND r.table = t.name
      INNER JOIN system.databases AS d ON d.name = r.database
@@ -96,8 +95,6 @@ export async function listReplicas(host: ClickHouseHost, spec: MigrationSpec): P
       readonly: row.is_readonly === 1,
       sessionExpired: row.is_session_expired === 1,
       queueSize: row.queue_size,
-      totalReplicas: row.total_replicas,
-      exception: row.zookeeper_exception,
     };
   });
 }

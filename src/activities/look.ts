@@ -18,8 +18,6 @@ export interface ReplicaState {
   /** Without merges: where they are stopped a server goes on choosing them, and they bring no row. */
   readonly queueSize: number;
   readonly sessionExpired: boolean;
-  /** What the server could not do at its last try at ZooKeeper. */
-  readonly exception: string;
 }
 
 const NOT_ATTACHED: ReplicaState = {
@@ -31,7 +29,6 @@ const NOT_ATTACHED: ReplicaState = {
   replicaName: '',
   queueSize: 0,
   sessionExpired: false,
-  exception: '',
 };
 
 interface LookRow {
@@ -43,18 +40,17 @@ interface LookRow {
   readonly readonly: number;
   readonly queue_size: number;
   readonly expired: number;
-  readonly exception: string;
 }
 
-/** Looks whether the replica is attached, and how it is. An attached one that is no replicated table any more is `TABLE_CHANGED`. */
+/** Looks whether the replica is attached, and how it is, without a read of ZooKeeper. An attached one that is no replicated table any more is `TABLE_CHANGED`. */
 export async function lookAtReplica(host: ClickHouseHost, replica: ReplicaRef): Promise<ReplicaState> {
   const { database, table } = replica;
   const rows = await askTogether(host, 'state', { database, table }, async (tables) => {
     const { condition, params } = ofTables(tables);
     const all = await host.select<LookRow>(
-      `SELECT 'table' AS kind, database, name AS table, toString(uuid) AS a, engine AS b, 0 AS readonly, toUInt32(0) AS queue_size, 0 AS expired,
-         '' AS exception FROM system.tables WHERE ${condition('database', 'name')}
-       UNION ALL SELECT 'replica', database, table, zookeeper_path, replica_name, is_readonly, toUInt32(queue_size - merges_in_queue), is_session_expired, zookeeper_exception
+      `SELECT 'table' AS kind, database, name AS table, toString(uuid) AS a, engine AS b, 0 AS readonly, toUInt32(0) AS queue_size, 0 AS expired
+       FROM system.tables WHERE ${condition('database', 'name')}
+       UNION ALL SELECT 'replica', database, table, zookeeper_path, replica_name, is_readonly, toUInt32(queue_size - merges_in_queue), is_session_expired
        FROM system.replicas WHERE ${condition('database', 'table')}`,
       { params, doing: `looking at ${labelOf(tables)}` },
     );
@@ -81,7 +77,6 @@ function stateOf(replica: ReplicaRef, rows: readonly LookRow[]): ReplicaState {
     replicaName: state.b,
     queueSize: state.queue_size,
     sessionExpired: state.expired === 1,
-    exception: state.exception,
   };
 }
 
@@ -233,8 +228,8 @@ export function waitingWords(host: ClickHouseHost, queryId: string, { since }: R
 export const ACTIVE_WITHIN_MS = 60_000;
 
 /** Waits until an attached replica is active. Answers false when it is still readonly in the end. */
-export async function untilActive(host: ClickHouseHost, replica: InventoryReplica): Promise<boolean> {
-  const end = Date.now() + ACTIVE_WITHIN_MS;
+export async function untilActive(host: ClickHouseHost, replica: InventoryReplica, withinMs = ACTIVE_WITHIN_MS): Promise<boolean> {
+  const end = Date.now() + withinMs;
   while ((await lookAtReplica(host, replica)).readonly) {
     if (Date.now() > end) return false;
     report({ doing: 'waiting until it is active again' });

@@ -10,6 +10,7 @@ import type { EnsembleSpec, HostSpec, MigrationSpec } from '../domain/spec';
 import { knowsRestoreReplica } from '../domain/versions';
 import { type Finding, MAX_FINDINGS_SHOWN } from '../domain/summary';
 import { type Connections, currentContext, ensembleOf, report } from './deps';
+import { checkBroken } from './broken-metadata';
 import { remembersInserts, warnOfRepeats } from './deduplication';
 import { checkDetachedReplicas } from './detached-replicas';
 import { grantStatement, missingGrants, neededGrants, TO_LOOK, zeroCopyAmong } from './grants';
@@ -403,6 +404,7 @@ async function checkTable(
   }
   if (await checkClosure(connections, zookeeper, spec, table, all, found)) {
     await checkSameZooKeeper(zookeeper, table, found);
+    await checkBroken(zookeeper, table, found);
     await checkRecord(zookeeper, table, deadline, found);
   }
   await checkForceRestore(zookeeper, table, found);

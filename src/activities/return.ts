@@ -1,21 +1,27 @@
+import { clickHouseCode, serverWords } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
 import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { refuseShape } from '../domain/guards';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
+import type { ZooKeeperSession } from '../zookeeper/session';
 import { attachReplica, ensureAttached } from './attach';
 import { startBackground } from './background';
+import { brokenWords, findBroken } from './broken-metadata';
 import { type Connections, ensembleOf, report, sleep } from './deps';
 import { updateOf } from './detach';
 import { targetOf } from './elect';
 import { stillHeld } from './hold';
-import { ACTIVE_WITHIN_MS, lookAtReplica, untilActive, waitWhileRunning } from './look';
+import { ACTIVE_WITHIN_MS, untilActive, waitWhileRunning } from './look';
 import { attachAsItIs } from './repair-plain';
 import { statementId } from './statement';
+import { zooKeeperWords } from './zookeeper-words';
 import type { AttachInput, CleanInput, ReplicaOutcome } from './types';
 
 const SYNC_TIMEOUT_MS = 600_000;
+/** Most are active by then. */
+const SOON_MS = 5_000;
 
 /**
  * Abort, one replica: no table is left detached. Where its nodes are still in ZooKeeper it is attached and active again (INIT); where
@@ -54,13 +60,15 @@ export async function reattachReplica(connections: Connections, input: AttachInp
         `see what keeps the rest from being deleted, then abort again or retry`,
     );
   }
-  await ensureAttached(connections, input);
-  const active = await untilActive(host, replica);
+  await attachToOld(connections, input, zookeeper);
+  const soon = await untilActive(host, replica, SOON_MS);
+  // One whose metadata was no good before may never be active: it is not waited for any longer.
+  const before = soon ? undefined : await damagedBefore(zookeeper, replica);
+  const active = soon || (before === undefined && (await untilActive(host, replica)));
   await startBackground(host, replica, note);
   if (active) return { updates: [updateOf(replica, await noteReturned(connections, input, note))] };
-  const lacking = refuseShape((await zookeeper.children(replica.zookeeperPath)) ?? [], false);
-  if (lacking !== undefined) {
-    const words = `its metadata was gone in part before (${lacking}), and is not made anew: it is attached again, and readonly`;
+  if (before !== undefined) {
+    const words = `its metadata was ${before}, and is not made anew: it is attached again, and readonly`;
     return { updates: [updateOf(replica, await noteReturned(connections, input, note), words)] };
   }
   // One that is left out on purpose holds up nobody.
@@ -68,9 +76,36 @@ export async function reattachReplica(connections: Connections, input: AttachInp
   return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'it is attached again, and readonly')] };
 }
 
+/** Attaches a replica to the metadata that it had; where its server refuses that for what was broken before, it is said what helps. */
+async function attachToOld(connections: Connections, input: AttachInput, zookeeper: ZooKeeperSession): Promise<void> {
+  const { replica } = input;
+  try {
+    await ensureAttached(connections, input);
+  } catch (error) {
+    const refused = error instanceof MigrationError && error.kind === 'unknown' && clickHouseCode(error) !== undefined;
+    const before = refused ? await damagedBefore(zookeeper, replica) : undefined;
+    if (!refused || before === undefined) throw error;
+    const { root } = ensembleOf(input.host, input.zookeeper, replica.zookeeperName);
+    throw new MigrationError(
+      'NEEDS_HAND',
+      `${replicaLabel(replica)} cannot be attached to its metadata, which was ${before}: ${serverWords(error.cause)}. Delete ${root}${replica.zookeeperPath}/replicas/${replica.replicaName} ` +
+        `and all below it from ZooKeeper, then abort again: it is attached without it, with its rows and readonly, and a migration in place makes its metadata anew`,
+      { cause: error },
+    );
+  }
+}
+
+/** What is wrong with a table's metadata, in words. It was so before, or is by another's hand: a migration changes none of it until it deletes all. */
+async function damagedBefore(zookeeper: ZooKeeperSession, { zookeeperPath: path, replicaName }: InventoryReplica): Promise<string | undefined> {
+  const lacking = refuseShape((await zookeeper.children(path)) ?? [], false);
+  if (lacking !== undefined) return `gone in part before (${lacking})`;
+  const broken = await findBroken(zookeeper, path, [replicaName]);
+  return broken.nodes.length + broken.entries.length === 0 ? undefined : `broken (no server can read ${brokenWords(broken)})`;
+}
+
 /** What is true of a replica that is attached where its nodes are, and whose server does not make it active: no row is lost, and none can be written. */
 async function stillReadonly(connections: Connections, { host, replica }: AttachInput, then: string): Promise<MigrationError> {
-  const { exception } = await lookAtReplica(connections.host(host), replica);
+  const exception = await zooKeeperWords(connections.host(host), replica);
   const words = exception === '' ? "system.replicas and the server's log say why" : `the server says: ${exception}`;
   return new MigrationError(
     'NOT_CAUGHT_UP',
@@ -162,7 +197,10 @@ export async function returnTable(connections: Connections, input: CleanInput): 
   if (notes.every(({ step }) => step === 'cleaning')) {
     throw new MigrationError('INVARIANT', `${input.table.zookeeperPath}: its nodes are being deleted, it cannot go back`);
   }
-  await Promise.all(input.table.replicas.map((replica) => ensureAttached(connections, attachInput(replica))));
+  const [any] = input.table.replicas;
+  if (any === undefined) throw new MigrationError('INVARIANT', 'a table without a replica');
+  const zookeeper = await connections.zookeeper(ensembleOf(targetOf(input.hosts, any.host), input.zookeeper, input.table.zookeeperName), input.zookeeper.digestEnv);
+  await Promise.all(input.table.replicas.map((replica) => attachToOld(connections, attachInput(replica), zookeeper)));
   for (const replica of input.table.replicas) {
     const host = connections.host(targetOf(input.hosts, replica.host));
     if (!(await untilActive(host, replica))) throw await stillReadonly(connections, attachInput(replica), 'then retry');

@@ -5,6 +5,7 @@ import type { InventoryReplica } from '../domain/inventory';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { sameRecord } from './clean';
 import { sleep } from './deps';
+import { readonlyFix } from './in-flight';
 import type { Findings, InspectedTable } from './preflight';
 
 const LOOK_EVERY_MS = 500;
@@ -81,10 +82,13 @@ export async function checkRecord(zookeeper: ZooKeeperSession, table: InspectedT
   // Twice at least: what is under way at one look has had its moment at the next.
   for (let look = 1; ; look += 1) {
     const difference = await recordDifference(zookeeper, table);
-    if (difference === undefined) return;
+    if (typeof difference !== 'string') {
+      tellUnlisted(table, difference, found);
+      return;
+    }
     if (look > 1 && Date.now() >= deadline) {
       for (const { listed } of table.members) {
-        found.refuse('REPLICA_LAGS', listed.replica, difference, 'SYSTEM SYNC REPLICA on the one that is behind, then plan again; preflight.wait says how long a run waits');
+        found.refuse('REPLICA_LAGS', listed.replica, difference, lagFix(table));
       }
       return;
     }
@@ -92,10 +96,40 @@ export async function checkRecord(zookeeper: ZooKeeperSession, table: InspectedT
   }
 }
 
-async function recordDifference(zookeeper: ZooKeeperSession, { path, members }: InspectedTable): Promise<string | undefined> {
+function lagFix({ path, members }: InspectedTable): string {
+  if (members.some(({ listed }) => listed.readonly)) return readonlyFix([`what is not done below ${path}/mutations, ${path}/log and ${path}/replicas/…/queue`]);
+  return 'SYSTEM SYNC REPLICA on the one that is behind, then plan again; preflight.wait says how long a run waits';
+}
+
+/** Parts that a server has and ZooKeeper's record of its replica has not: at its next start the server would put them aside. */
+function tellUnlisted({ path, members }: InspectedTable, unlisted: ReadonlyMap<string, number>, found: Findings): void {
+  for (const { listed, host } of members) {
+    const parts = unlisted.get(listed.replica.replicaName);
+    if (parts === undefined) continue;
+    found.warn(
+      'METADATA_LOST',
+      listed.replica,
+      `ZooKeeper's record of its replica "${listed.replica.replicaName}" at ${path} lacks ${parts} of the parts that ${host.spec.name} has`,
+      `they are registered anew with the rest; until then let ${host.spec.name} not start again, nor the table be attached again: the server would put them into detached/`,
+    );
+  }
+}
+
+async function activeParts(server: ClickHouseHost, { database, table }: InventoryReplica): Promise<string[]> {
+  const rows = await server.select<{ name: string }>('SELECT name FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}', {
+    params: { database, table },
+    doing: `reading the parts of ${database}.${table}`,
+  });
+  return rows.map(({ name }) => name);
+}
+
+/** How the replicas' records differ, in words; else what they lack that their servers have. */
+async function recordDifference(zookeeper: ZooKeeperSession, { path, members }: InspectedTable): Promise<string | ReadonlyMap<string, number>> {
   try {
-    await sameRecord(zookeeper, path, new Set(members.map(({ listed }) => listed.replica.replicaName)));
-    return undefined;
+    return await sameRecord(zookeeper, path, new Set(members.map(({ listed }) => listed.replica.replicaName)), async (name) => {
+      const member = members.find(({ listed }) => listed.replica.replicaName === name);
+      return member === undefined ? [] : activeParts(member.host.server, member.listed.replica);
+    });
   } catch (error) {
     if (error instanceof MigrationError && error.type === 'REPLICAS_DIFFER') return error.message;
     throw error;

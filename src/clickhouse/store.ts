@@ -297,6 +297,16 @@ export async function countManifest(host: ClickHouseHost, migration: string, { d
   });
 }
 
+/** The names of the parts in a saved manifest. */
+export async function manifestNames(host: ClickHouseHost, migration: string, { database, table }: ReplicaRef, take: string): Promise<string[]> {
+  const rows = await host.select<{ name: string }>(
+    `SELECT name FROM ${STORE_DATABASE}.manifests
+     WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND take = {take:String}`,
+    { params: { migration, database, table, take }, doing: `reading the manifest of ${database}.${table}`, timeoutMs: 120_000 },
+  );
+  return rows.map(({ name }) => name);
+}
+
 /**
  * Adds an event of a migration: `claimed`, `sealed`, `released`, `restart`. Their order is what counts, and the server's clock may be set
  * back between two of them: an event is never earlier than the one before it.

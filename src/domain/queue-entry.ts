@@ -28,6 +28,16 @@ export function stillOwed(text: string, parts: Iterable<string>): string | undef
   }
 }
 
+/**
+ * Whether no server can read this value of an entry of a log, a queue or the mutations: each version begins it with its format. What it asked
+ * for is not known to anybody, and will be done by nobody.
+ *
+ * Source: `ReplicatedMergeTreeLogEntryData::readText`, `ReplicatedMergeTreeMutationEntry::readText` in ClickHouse
+ */
+export function isBrokenEntry(text: string): boolean {
+  return !/^format version: \d+\n/u.test(text);
+}
+
 function covers(part: string, other: string): boolean {
   if (part === other) return true;
   const [one, two] = [PART.exec(part), PART.exec(other)];

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 
-import { stillOwed } from '../../src/domain/queue-entry';
+import { isBrokenEntry, stillOwed } from '../../src/domain/queue-entry';
 
 const entry = (...lines: string[]): string => ['format version: 4', 'create_time: 2024-01-01 00:00:00', 'source replica: a', 'block_id: 1_2_3', ...lines, ''].join('\n');
 const PARTS = ['1_0_2_1', '2_5_5_0', '20180101_20180131_1_1_0'];
@@ -23,6 +23,20 @@ describe('what a lone replica still has to do', () => {
   ] as const) {
     it(`is ${owed === undefined ? 'not ' : ''}${what}`, () => {
       assert.equal(stillOwed(text, PARTS), owed);
+    });
+  }
+});
+
+describe('an entry that no server can read', () => {
+  for (const [what, text, broken] of [
+    ['without a value', '', true],
+    ['of garbage', '\0garbage }{ 42\n', true],
+    ['cut off in its first line', 'format version: ', true],
+    ['of this version', entry('get', '2_5_5_0'), false],
+    ['of a newer version', 'format version: 100\ntype { }\n', false],
+  ] as const) {
+    it(`is ${broken ? '' : 'not '}one ${what}`, () => {
+      assert.equal(isBrokenEntry(text), broken);
     });
   }
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 
 import { parse } from 'yaml';
 
@@ -10,7 +11,7 @@ import { quoteTable } from '../../src/clickhouse/sql';
 import { reconfigureHost, restartHost } from '../../src/dev/stack';
 import { ZooKeeperSession } from '../../src/zookeeper/session';
 import { codes, words } from '../support/findings';
-import { CLI, Ground, run, type SpecDocument, someTables, sql } from '../support/stack';
+import { CLI, eventually, Ground, run, type SpecDocument, someTables, sql } from '../support/stack';
 import { nodesAt, withZooKeeper } from '../support/zookeeper';
 import { ZooKeeperServer } from '../zookeeper/zookeeper-server';
 
@@ -106,6 +107,213 @@ describe('in place, with metadata that is lost in part or altogether', function 
   });
 });
 
+describe('in place, with metadata that no server can read', function () {
+  this.timeout(600_000);
+  let ground: Ground;
+  let first: Ground['firstHost'];
+  /** Values to write below a table's path, and what to delete there. */
+  type Damage = readonly [values: Readonly<Record<string, Buffer>>, gone?: readonly string[]];
+  const GARBAGE = Buffer.from('\0garbage }{ 42\n');
+  const EMPTY = Buffer.alloc(0);
+
+  before(async () => {
+    ground = await Ground.on('broken');
+    first = ground.firstHost;
+    ground.worker();
+    await ground.onEach(`CREATE DATABASE IF NOT EXISTS \`${ground.database}\``);
+  });
+
+  after(async () => {
+    await ground.end();
+  });
+
+  function place(table: string): string {
+    return `/clickhouse/${ground.id}/${table}`;
+  }
+
+  /** Thirty rows in three parts on both hosts. */
+  async function make(table: string): Promise<void> {
+    const name = quoteTable({ database: ground.database, table });
+    await ground.onEach(`CREATE TABLE ${name} (day Date, x UInt64) ENGINE = ReplicatedMergeTree('${place(table)}', '{replica}') PARTITION BY day ORDER BY x`);
+    await run(first.url, `INSERT INTO ${name} SELECT toDate('2024-01-01') + number % 3, number FROM numbers(30)`);
+    await run(ground.hosts[1]?.url ?? '', `SYSTEM SYNC REPLICA ${name}`);
+  }
+
+  /** Writes values below a table's path; a node that is not there is made. */
+  async function spoilNodes(table: string, ...[values, gone = []]: Damage): Promise<void> {
+    await withZooKeeper(ground.up, async (session) => {
+      for (const [below, value] of Object.entries(values)) {
+        const node = `${ground.from}${place(table)}/${below}`;
+        await ((await session.exists(node)) === undefined ? session.create(node, value) : session.set(node, value));
+      }
+      for (const below of gone) await session.deleteTree(`${ground.from}${place(table)}/${below}`);
+    });
+  }
+
+  function spec(id: string, change: (document: SpecDocument) => void = () => undefined): string {
+    return ground.spec((document) => {
+      document.id = id;
+      document.zookeeper = { connect: ground.up.zookeeper.connect, root: ground.from };
+      document.clickhouse.restart = { none: true };
+      document['onFailure'] = 'continue';
+      change(document);
+    });
+  }
+
+  /** Of each table the replicas that are readonly. */
+  async function readonlyTables(): Promise<Record<string, string[]>> {
+    const found: Record<string, string[]> = {};
+    for (const { name, url } of ground.hosts) {
+      for (const { table } of await sql<{ table: string }>(url, `SELECT table FROM system.replicas WHERE is_readonly AND database = '${ground.database}' ORDER BY table`)) (found[table] ??= []).push(name);
+    }
+    return found;
+  }
+
+  const findings = (of: Planned['warnings'], code: string): string[] => [...new Set(of.filter((one) => one.code === code).map(({ table }) => table ?? ''))].sort();
+
+  it('tables that a server has readonly since its start, and such as it works with still, are made anew with every row; an abort leaves them as they were', async () => {
+    const own = `replicas/${first.replica}`;
+    /** What the first host's next start makes readonly; the last three on both hosts. */
+    const atStart: Readonly<Record<string, Damage>> = {
+      'own columns': [{ [`${own}/columns`]: GARBAGE }],
+      'own metadata': [{ [`${own}/metadata`]: GARBAGE }],
+      'own version': [{ [`${own}/metadata_version`]: GARBAGE }],
+      'own host': [{}, [`${own}/host`]],
+      'own queue': [{ [`${own}/queue/queue-0000000900`]: GARBAGE }],
+      log: [{ 'log/log-0000000900': GARBAGE }],
+      mutations: [{ 'mutations/0000000900': GARBAGE }],
+      pointer: [{ [`${own}/log_pointer`]: GARBAGE }],
+    };
+    /** What a server does not notice while it has the table. */
+    const attached: typeof atStart = {
+      'table columns': [{ columns: GARBAGE, metadata: EMPTY }, ['table_shared_id', 'block_numbers']],
+      'part header': [{}],
+      'part gone': [{}],
+      'log name': [{ 'log/what is this': GARBAGE }],
+      pointers: [{ [`${own}/log_pointer`]: GARBAGE, [`${own}/mutation_pointer`]: GARBAGE, [`${own}/is_lost`]: EMPTY }],
+    };
+    for (const table of [...Object.keys(atStart), ...Object.keys(attached), 'whole']) await make(table);
+    const before = await ground.oracle();
+    for (const [table, damage] of Object.entries(atStart)) await spoilNodes(table, ...damage);
+    await Promise.all(ground.hosts.map(({ name }) => restartHost(ground.up.dir, name)));
+    const both = ground.hosts.map(({ name }) => name);
+    const broken = { log: both, mutations: both, 'own columns': ['ch-1'], 'own host': ['ch-1'], 'own metadata': ['ch-1'], 'own queue': ['ch-1'], 'own version': ['ch-1'], pointer: ['ch-1'] };
+    await eventually(async () => isDeepStrictEqual(await readonlyTables(), broken), `what is readonly: ${JSON.stringify(broken)}`, { withinMs: 60_000 });
+    for (const [table, damage] of Object.entries(attached)) await spoilNodes(table, ...damage);
+    for (const table of ['part header', 'part gone']) {
+      const parts = await withZooKeeper(ground.up, (session) => session.children(`${ground.from}${place(table)}/${own}/parts`));
+      const part = `${own}/parts/${[...(parts ?? [])].sort()[0] ?? assert.fail(table)}`;
+      await (table === 'part gone' ? spoilNodes(table, {}, [part]) : spoilNodes(table, { [part]: GARBAGE }));
+    }
+    // Whoever asks for what makes the server read ZooKeeper learns of no table.
+    await assert.rejects(sql(first.url, 'SELECT table, total_replicas FROM system.replicas'), /Cannot parse/u);
+
+    const gated = spec(`${ground.id}-back`, (document) => {
+      document.tables['include'] = ['*.own columns', '*.log', '*.pointer', '*.table columns', '*.log name', '*.whole'];
+      document['pauseBefore'] = ['clean'];
+    });
+    assert.equal((await ground.cli('start', gated, '--execute', '--watch')).code, 4);
+    const aborted = await ground.cli('abort', `${ground.id}-back`, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    assert.deepEqual(await readonlyTables(), { ...broken, 'log name': both });
+    assert.deepEqual(await ground.oracle(), before);
+
+    const file = spec(ground.id);
+    const plan = await ground.json<Planned>('plan', file);
+    assert.deepEqual(plan.refusals, []);
+    const noneReads = ['log', 'log name', 'mutations', 'own columns', 'own host', 'own metadata', 'own queue', 'own version', 'pointer', 'pointers', 'table columns'];
+    assert.deepEqual([findings(plan.warnings, 'METADATA_BROKEN'), findings(plan.warnings, 'METADATA_LOST')], [noneReads, ['part gone']]);
+    const done = await ground.cli('start', file, '--execute', '--watch', '--json');
+    assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
+    assert.deepEqual([await faulty(ground), await ground.oracle()], [[], before]);
+    for (const table of Object.keys(before).map((key) => key.split('.').at(-1) ?? '')) assert.equal((await placeOf(first.url, table))?.path, place(table));
+    // Nothing of what was broken is left, and each takes rows again.
+    const again = await ground.json<Planned>('plan', spec(`${ground.id}-again`));
+    assert.deepEqual([again.refusals, findings(again.warnings, 'METADATA_BROKEN')], [[], []]);
+    await run(first.url, ...Object.keys(atStart).map((table) => `INSERT INTO ${quoteTable({ database: ground.database, table })} VALUES ('2024-03-03', 1)`));
+    for (const table of Object.keys(atStart)) {
+      await run(ground.hosts[1]?.url ?? '', `SYSTEM SYNC REPLICA ${quoteTable({ database: ground.database, table })}`);
+      const rows = await sql<{ n: string }>(ground.hosts[1]?.url ?? '', `SELECT count() AS n FROM ${quoteTable({ database: ground.database, table })}`);
+      assert.equal(Number(rows[0]?.n), 31, table);
+    }
+  });
+
+  it('a table that its server cannot attach any more is made anew as long as it has it; an abort says what to delete, and ends when that is done', async () => {
+    await make('unloadable');
+    const before = await ground.oracle();
+    await spoilNodes('unloadable', { [`replicas/${first.replica}/metadata`]: EMPTY });
+    const only = (document: SpecDocument): void => {
+      document.tables['include'] = ['*.unloadable'];
+    };
+    const id = `${ground.id}-unloadable`;
+    const gated = spec(id, (document) => {
+      only(document);
+      document['pauseBefore'] = ['clean'];
+    });
+    assert.equal((await ground.cli('start', gated, '--execute', '--watch')).code, 4);
+    assert.equal((await ground.cli('abort', id, '--watch')).code, 1);
+    const { failures } = await ground.json<{ failures: { host: string; code: string; message: string }[] }>('status', id);
+    const node = `${ground.from}${place('unloadable')}/replicas/${first.replica}`;
+    assert.deepEqual(failures.map(({ host, code }) => `${host} ${code}`), ['ch-1 NEEDS_HAND'], JSON.stringify(failures));
+    assert.ok(failures[0]?.message.includes(`no server can read replicas/${first.replica}/metadata`) && failures[0].message.includes(`Delete ${node} and all below it`), failures[0]?.message);
+
+    await withZooKeeper(ground.up, (session) => session.deleteTree(node));
+    const aborted = await ground.cli('abort', id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    assert.deepEqual([await ground.oracle(), (await readonlyTables())['unloadable']], [before, ['ch-1']]);
+    // Whole again, and broken once more under its server, which has it still: nothing has to be mended for a run to its end.
+    const start = async (word: string): Promise<void> => {
+      const done = await ground.cli('start', spec(`${id}-${word}`, only), '--execute', '--watch', '--json');
+      assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
+      assert.deepEqual([await faulty(ground), await ground.oracle()], [[], before]);
+    };
+    await start('mended');
+    await spoilNodes('unloadable', { [`replicas/${first.replica}/metadata`]: EMPTY });
+    await start('broken');
+  });
+
+  it('what a readonly replica has still to do is refused, with the nodes to delete where nothing else helps; then it is made anew', async () => {
+    const tables = ['undone', 'undone too'];
+    for (const table of tables) await make(table);
+    const before = await ground.oracle();
+    const onEach = (statement: (name: string) => string): Promise<void> => ground.onEach(...tables.map((table) => statement(quoteTable({ database: ground.database, table }))));
+    const reattach = async (): Promise<void> => {
+      for (const what of ['DETACH', 'ATTACH']) await onEach((name) => `${what} TABLE ${name}${what === 'DETACH' ? ' SYNC' : ''}`);
+    };
+    await onEach((name) => `SYSTEM STOP MERGES ${name}`);
+    for (const table of tables) await run(first.url, `ALTER TABLE ${quoteTable({ database: ground.database, table })} DELETE WHERE x < 10 SETTINGS mutations_sync = 0`);
+    await spoilNodes('undone', Object.fromEntries(ground.hosts.map(({ replica }) => [`replicas/${replica}/columns`, GARBAGE])));
+    await spoilNodes('undone too', { 'log/log-0000000900': GARBAGE });
+    await reattach();
+    await eventually(async () => isDeepStrictEqual(await readonlyTables(), { undone: ['ch-1', 'ch-2'], 'undone too': ['ch-1', 'ch-2'] }), 'both are readonly');
+    const file = spec(`${ground.id}-undone`, (document) => {
+      document.tables['include'] = ['*.undone*'];
+      document['preflight'] = { wait: '1s' };
+    });
+    const { refusals } = await ground.json<Planned>('plan', file);
+    assert.deepEqual(words(refusals), ['IN_FLIGHT undone too', 'QUEUE undone too', 'REPLICA_LAGS undone', 'REPLICA_LAGS undone too']);
+    const node = (table: string): string => `${place(table)}/mutations/0000000000`;
+    const refused = refusals.find(({ code }) => code === 'IN_FLIGHT');
+    assert.match(refused?.message ?? '', /1 unfinished mutation.*it is readonly/u);
+    assert.ok(refused?.fix.includes(`delete from ZooKeeper ${node('undone too')}, DETACH the table and ATTACH it`), refused?.fix);
+    const queue = (table: string, replica: string): string => `${place(table)}/replicas/${replica}/queue`;
+    for (const { code, host, fix } of refusals) if (code === 'QUEUE') assert.ok(fix.includes(`what is below ${queue('undone too', host)}`), fix);
+    for (const { code, table, fix } of refusals) if (code === 'REPLICA_LAGS') assert.ok(fix.includes(`what is not done below ${place(table ?? '')}/mutations`), fix);
+
+    await withZooKeeper(ground.up, async (session) => {
+      for (const table of tables) {
+        const queues = ground.hosts.map(({ replica }) => ground.from + queue(table, replica));
+        const entries = await Promise.all(queues.map(async (at) => ((await session.children(at)) ?? []).map((entry) => `${at}/${entry}`)));
+        for (const path of [ground.from + node(table), ...entries.flat()]) await session.delete(path);
+      }
+    });
+    await reattach();
+    const done = await ground.cli('start', file, '--execute', '--watch', '--json');
+    assert.equal(done.code, 0, `${done.stdout}\n${done.stderr}`);
+    assert.deepEqual([await faulty(ground), await ground.oracle()], [[], before]);
+  });
+});
+
 describe('to another root and to another ensemble, with the old metadata kept', function () {
   this.timeout(600_000);
   let ground: Ground;
@@ -151,10 +359,71 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     });
   }
 
+  /** Where the hosts are: each test leaves them where the next one finds them. */
+  let here: Place;
+
+  before(() => {
+    here = on(ground.from);
+  });
+
+  /** On which of these places the replicas of a table are active, by the nodes that only their servers make. */
+  async function activeAt(table: string, places: readonly Place[]): Promise<string[][]> {
+    const path = (await placeOf(ground.firstHost.url, table))?.path ?? assert.fail(table);
+    return Promise.all(
+      places.map(async ({ connect, root }) => {
+        const session = await ZooKeeperSession.open({ connect, root: '' });
+        try {
+          const seen = await Promise.all(ground.hosts.map(async ({ replica }) => ((await session.exists(`${root}${path}/replicas/${replica}/is_active`)) === undefined ? [] : [replica])));
+          return seen.flat();
+        } finally {
+          await session.close();
+        }
+      }),
+    );
+  }
+
+  /** Who else may not have the tables now, by what the plan of another migration in place is refused with. */
+  async function heldAt(place: Place): Promise<string[]> {
+    const file = spec(place, place, (document) => {
+      document.id = `${ground.id}-another`;
+      document.zookeeper = { ...place };
+      document.clickhouse.restart = { none: true };
+    });
+    return words((await ground.json<Planned>('plan', file)).refusals);
+  }
+
   async function restartedOn(): Promise<string[]> {
     const { hosts } = JSON.parse((await ground.cli('dev', 'status', '--dir', ground.up.dir, '--json')).stdout) as { hosts: { name: string; zkRoot: string }[] };
     return hosts.filter(({ name }) => ground.hosts.some((mine) => mine.name === name)).map(({ zkRoot }) => zkRoot);
   }
+
+  it('abort before the first RESTORE returns the hosts from another ensemble to their own, as they were, and holds nothing', async () => {
+    const before = await ground.oracle();
+    const there: Place = { connect: other.connect, root: `${ground.root}-there` };
+    const replicas = ground.hosts.map(({ replica }) => replica);
+    const id = `${ground.id}-there`;
+    const file = spec(here, there, (document) => Object.assign(document, { id, pauseBefore: ['restore'] }));
+    const old = await nodesAt(ground.up, `${here.root}/clickhouse/tables`);
+    assert.equal((await ground.cli('start', file, '--execute', '--watch')).code, 4);
+    for (const table of TABLES) assert.deepEqual(await activeAt(table, [here, there]), [[], []]);
+    assert.deepEqual(await restartedOn(), [there.root, there.root]);
+    assert.deepEqual(await heldAt(there), TABLES.map((table) => `HELD ${table}`).sort());
+
+    const aborted = await ground.cli('abort', id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    for (const table of TABLES) assert.deepEqual(await activeAt(table, [here, there]), [replicas, []], table);
+    assert.deepEqual([await faulty(ground), await ground.oracle()], [[], before]);
+    assert.ok((await nodesAt(ground.up, `${here.root}/clickhouse/tables`)) >= old, 'of the old metadata something is gone');
+    assert.deepEqual(await heldAt(here), []);
+    const { counts, outcome } = await ground.json<{ counts: Record<string, number>; outcome: string }>('status', id);
+    assert.deepEqual([outcome, counts['INIT']], ['aborted', 2 * TABLES.length]);
+    const [first, second] = ground.hosts;
+    assert.ok(first !== undefined && second !== undefined);
+    await run(first.url, `INSERT INTO \`${ground.database}\`.t1 SELECT toDate('2024-02-02'), number, 'since' FROM numbers(3)`);
+    await run(second.url, `SYSTEM SYNC REPLICA \`${ground.database}\`.t1`);
+    const rows = await sql<{ n: string }>(second.url, `SELECT count() AS n FROM \`${ground.database}\`.t1 WHERE note = 'since'`);
+    assert.equal(Number(rows[0]?.n), 3);
+  });
 
   it('abort before the first RESTORE returns the hosts; the same migration then ends, and deletes what is old when all is proved', async () => {
     const before = await ground.oracle();
@@ -193,6 +462,7 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     }
     const mirrored = parse(readFileSync(ground.statusFile, 'utf8')) as Record<string, unknown>[];
     assert.deepEqual([...new Set(mirrored.map((entry) => `${String(entry['status'])} ${String(entry['old_metadata'])}`))], ['RESTORED deleted']);
+    here = on(ground.root);
   });
 
   it('abort after a RESTORE goes forward, and clean: never leaves what is old where it is', async () => {
@@ -234,6 +504,35 @@ describe('to another root and to another ensemble, with the old metadata kept', 
       document.clickhouse.hosts = document.clickhouse.hosts.map((host, index) => (index === 0 ? { ...host, zookeeper: { after: { root: next.root } } } : host));
     });
     assert.deepEqual(canary, TABLES.map((table) => `SHARD_SPLIT ${table}`).sort());
+    here = third;
+  });
+
+  it('abort after the first RESTORE in another ensemble ends what was begun, deletes what is old, and holds nothing', async () => {
+    const before = await ground.oracle();
+    const there: Place = { connect: here.connect === other.connect ? ground.up.zookeeper.connect : other.connect, root: `${ground.root}-last` };
+    const replicas = ground.hosts.map(({ replica }) => replica);
+    const id = `${ground.id}-last`;
+    const file = spec(here, there, (document) => Object.assign(document, { id, pauseBefore: ['restore'], onFailure: 'continue' }));
+    assert.equal((await ground.cli('start', file, '--execute', '--watch')).code, 4);
+    const mend = await spoil(ground, 't1');
+    await ground.cli('approve', id, 'restore');
+    assert.equal((await ground.cli('watch', id)).code, 1);
+    const begun = parse((await ground.cli('export', id)).stdout) as Record<string, unknown>[];
+    assert.deepEqual([...new Set(begun.map((entry) => `${String(entry['table'])} ${String(entry['status'])} ${String(entry['old_metadata'])}`))].sort(), [
+      'empty RESTORED kept', 't0 RESTORED kept', 't1 ZK_CLEANED kept',
+    ]);
+    mend();
+    const aborted = await ground.cli('abort', id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    const { decisions, replicas: ended } = JSON.parse(aborted.stdout) as { decisions: { what: string }[]; replicas: { status: string; old_metadata: string }[] };
+    assert.ok(decisions.some(({ what }) => what.includes('abort goes forward on ch-1, ch-2')), JSON.stringify(decisions));
+    assert.deepEqual([...new Set(ended.map(({ status, old_metadata: old }) => `${status} ${old}`))], ['RESTORED deleted']);
+    for (const table of TABLES) assert.deepEqual(await activeAt(table, [here, there]), [[], replicas], table);
+    assert.deepEqual([await faulty(ground), await ground.oracle()], [[], before]);
+    const session = await ZooKeeperSession.open({ connect: here.connect, root: '' });
+    for (const table of TABLES) assert.equal(await session.exists(`${here.root}${(await placeOf(ground.firstHost.url, table))?.path ?? ''}`), undefined, `${table}: its old nodes are there`);
+    await session.close();
+    assert.deepEqual(await heldAt(there), []);
   });
 });
 
