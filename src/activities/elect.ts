@@ -16,16 +16,18 @@ import type { ElectInput, ElectOutcome, HostTarget, MergesInput } from './types'
 export async function electFirst(connections: Connections, input: ElectInput): Promise<ElectOutcome> {
   const candidates = await Promise.all(input.table.replicas.map((replica) => candidate(connections, input, replica)));
   const first = elect(candidates);
+  const zeroCopy = candidates.some((one) => one.zeroCopy) ? { zeroCopy: true as const } : {};
   const others = candidates.filter(({ host, digest }) => host !== first.host && digest !== first.digest);
-  if (others.length === 0) return { first: first.host };
+  if (others.length === 0) return { first: first.host, ...zeroCopy };
   const words = others.map(({ host, parts, rows }) => `${host} has ${parts} parts, ${rows} rows`).join('; ');
   return {
     first: first.host,
+    ...zeroCopy,
     note: `the replicas' baselines differ: elected ${first.host} with ${first.parts} parts, ${first.rows} rows; ${words}`,
   };
 }
 
-async function candidate(connections: Connections, input: ElectInput, replica: ReplicaEntry): Promise<Candidate> {
+async function candidate(connections: Connections, input: ElectInput, replica: ReplicaEntry): Promise<Candidate & { readonly zeroCopy: boolean }> {
   const target = targetOf(input.hosts, replica.host);
   const host = connections.host(target);
   const note = await readNote(host, input.migration, replica);
@@ -50,6 +52,7 @@ async function candidate(connections: Connections, input: ElectInput, replica: R
     rows: Number(rows[0]?.n_rows ?? 0),
     digest: rows[0]?.digest ?? '',
     registered: node !== undefined,
+    zeroCopy: note.zeroCopy !== null,
   };
 }
 

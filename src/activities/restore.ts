@@ -86,6 +86,7 @@ interface Proved {
 async function restoreAndProve(connections: Connections, input: RestoreInput): Promise<Proved> {
   const { migration, replica } = input;
   const host = connections.host(input.host);
+  await keepFirstStill(connections, input);
   let note = await readNote(host, migration, replica);
   if (note.baselineTake === '') throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)} has no baseline manifest`);
   if (!(await isStillHeld(host, migration, replica))) {
@@ -143,6 +144,16 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   note = { ...note, seq: note.seq + 1, status: 'RESTORED', step: 'restored' };
   await connections.notes(input.host).write(migration, replica, note);
   return { note, held: true, ...(words.length === 0 ? {} : { words: words.join('; ') }) };
+}
+
+/**
+ * The first replica of a zero-copy table, proved already, is told with each try of another to stop its merges: its server may have started
+ * again meanwhile, and what it merges away takes along blobs that this one has no locks on yet.
+ */
+async function keepFirstStill(connections: Connections, { migration, first, zeroCopy }: RestoreInput): Promise<void> {
+  if (first === undefined || zeroCopy !== true) return;
+  const host = connections.host(first.host);
+  if (await isStillHeld(host, migration, first.replica)) await stopBackground(host, first.replica, { zeroCopy: {} });
 }
 
 /** A replica that was proved, and is there with its node as it was then: a run that was reset to before its end has nothing to do to it. */

@@ -190,6 +190,8 @@ export interface ElectInput {
 export interface ElectOutcome {
   /** The host whose replica is restored first. */
   readonly first: string;
+  /** It is a zero-copy table. */
+  readonly zeroCopy?: true;
   readonly note?: string;
 }
 
@@ -209,6 +211,8 @@ export interface RestoreInput {
   readonly alone: boolean;
   /** Another table keeps its zero-copy locks under the same id. Absent in the histories of before it was told. */
   readonly sharing?: true;
+  /** It is a zero-copy table. Told for the others than the first. */
+  readonly zeroCopy?: true;
 }
 
 export interface MergesInput {

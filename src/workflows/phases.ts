@@ -312,7 +312,7 @@ export class Phases {
   private async restoreTable(table: ReplicatedTable, where: 'before' | 'after'): Promise<void> {
     if (!isOpen(table)) return this.startMerges(table, where);
     if (table.replicas.length === 1) {
-      for (const replica of table.replicas) await this.restoreReplica(table, replica, where, undefined);
+      for (const replica of table.replicas) await this.restoreReplica(table, replica, where);
       return;
     }
     const { spec } = this.state;
@@ -323,9 +323,9 @@ export class Phases {
       const first = table.replicas.find(({ host }) => host === elected.first);
       if (first === undefined) throw new Error(`elected ${elected.first}, which has no replica of the table`);
       if (elected.note !== undefined) this.state.decide(`${first.database}.${first.table}: ${elected.note}`, undefined, new Date().toISOString());
-      await this.restoreReplica(table, first, where, undefined);
+      await this.restoreReplica(table, first, where);
       const others = table.replicas.filter((replica) => replica !== first);
-      await this.all(table, others, (replica) => this.restoreReplica(table, replica, where, first));
+      await this.all(table, others, (replica) => this.restoreReplica(table, replica, where, { replica: first, zeroCopy: elected.zeroCopy }));
     } finally {
       await this.startMerges(table, where);
     }
@@ -343,10 +343,11 @@ export class Phases {
     table: ReplicatedTable,
     replica: ReplicaEntry,
     where: 'before' | 'after',
-    first: ReplicaEntry | undefined,
+    after?: { readonly replica: ReplicaEntry; readonly zeroCopy: true | undefined },
   ): Promise<void> {
     const { spec } = this.state;
     const host = this.hostOf(replica.host);
+    const first = after?.replica;
     const outcome = await this.begun.restoreReplica.executeWithOptions(named('restore', replica, host.taskQueue), [
       {
         migration: spec.id,
@@ -360,6 +361,7 @@ export class Phases {
         ...aborting(this.state),
         alone: table.replicas.length === 1,
         ...(table.sharers === undefined ? {} : { sharing: true as const }),
+        ...(after?.zeroCopy === true ? { zeroCopy: true as const } : {}),
       },
     ]);
     this.runner.took([replica], outcome);

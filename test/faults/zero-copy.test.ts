@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 
 import { quoteTable } from '../../src/clickhouse/sql';
 import { killPart, startPart } from '../../src/dev/stack';
-import { Ground, pause, run, sql } from '../support/stack';
+import { ProxyHost, TAKEN } from '../support/proxy-host';
+import { eventually, Ground, hostAt, pause, run, sql } from '../support/stack';
 import { assertBlobsAndLocks, blobsOf, idOf, inPlace, LOCK_ROOT, locksUnder, onBlobs } from '../support/zero-copy';
 import { withZooKeeper } from '../support/zookeeper';
 import { finish, statementSeen, stoppedInsideRestore } from './support';
@@ -152,5 +153,39 @@ describe('zero-copy tables, while parts of the migration are killed', function (
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     await proved();
     assert.equal(ground.statements(marks, /^\s*SYSTEM START MERGES/u).length, 2);
+  });
+
+  it('are told again to stop their merges when the server of the first starts again, while another is not restored yet', async () => {
+    ground = await Ground.on('zc_forgets');
+    await ground.seed([onBlobs(ground.database, 'many', 5)], { replicate: true });
+    [before, files] = [await ground.oracle(), blobsOf(ground)];
+    const [first = assert.fail(), second = assert.fail()] = ground.hosts;
+    let away = false;
+    const proxy = await ProxyHost.before(second.url, ({ text, response }) => {
+      away ||= text.startsWith('SYSTEM RESTORE REPLICA');
+      if (!away) return undefined;
+      response.destroy();
+      return TAKEN;
+    });
+    try {
+      ground.worker();
+      const marks = ground.marks();
+      const started = await ground.cli('start', ground.spec((document) => {
+        inPlace(document);
+        hostAt(1, proxy.url)(document);
+      }), '--execute');
+      assert.equal(started.code, 0, started.stdout + started.stderr);
+      await eventually(() => away, 'the second is to be restored');
+      assert.deepEqual(ground.statements(marks, /^SYSTEM RESTORE REPLICA/u).map(({ host }) => host), [first.name]);
+      await killPart(ground.up.dir, first.name);
+      await startPart(ground.up.dir, first.name);
+      const since = ground.marks();
+      await statementSeen(ground, since, /^SYSTEM STOP MERGES .*`many`/u, first.name);
+      proxy.script = () => undefined;
+      assert.equal(await finish(ground), 'completed');
+      await proved();
+    } finally {
+      await proxy.close();
+    }
   });
 });
