@@ -2,7 +2,8 @@ import { statements } from '../clickhouse/sql';
 import { countManifest, readNote, STORE_DATABASE, takeManifest, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel, settled } from '../domain/inventory';
-import { describeDifference } from '../domain/manifest';
+import { describeDifference, type ManifestDifference } from '../domain/manifest';
+import { areMerged, type CountedPart } from '../domain/part-name';
 import { hasReached } from '../domain/status';
 import { convertPath } from './convert-path';
 import { stopBackground } from './background';
@@ -11,7 +12,7 @@ import { updateOf } from './detach';
 import { stillHeld } from './hold';
 import { compareParts, lookAtReplica, sameTable, type ReplicaState } from './look';
 import { proveByRows } from './proof';
-import { send, type StatementEnd, statementId } from './statement';
+import { refusalOf, send, type StatementEnd, statementId } from './statement';
 import { sameSetting } from './zero-copy-facts';
 import type { AttachInput, ReplicaOutcome } from './types';
 
@@ -46,8 +47,7 @@ export async function attachReplica(connections: Connections, given: AttachInput
   const baseline = await takeManifest(host, migration, replica, 'baseline');
   await wholeManifest(connections, input, note);
   const lost = await compareParts(host, migration, replica, { kind: 'manifest', take: note.detachTake }, { kind: 'manifest', take: baseline.take });
-  // A table that was a plain one for a moment may have merged in it; before DETACH, a merged part that was being fetched may have come late.
-  const merged = note.zeroCopy === null ? await proveByRows(connections, input, { baselineTake: note.detachTake }, { difference: lost }) : undefined;
+  const merged = lost.missingParts > 0 && note.zeroCopy === null ? await mergedSince(connections, input, note.detachTake, baseline.take, lost) : undefined;
   if (lost.missingParts > 0 && merged === undefined) {
     throw new MigrationError(
       'PROOF_FAILED',
@@ -92,7 +92,7 @@ export async function ensureAttached(connections: Connections, input: AttachInpu
   const state = await lookAtReplica(host, replica);
   sameTable(replica, state);
   if (state.attached) return state;
-  if (sent.end === 'refused') throw sent.error;
+  if (sent.end === 'refused') throw await refusalOf(host, replica, sent);
   throw new MigrationError('STILL_RUNNING', `${replicaLabel(replica)} is not attached after ATTACH`);
 }
 
@@ -120,6 +120,24 @@ export async function reattach(connections: Connections, input: AttachInput, not
 async function wholeManifest(connections: Connections, { host, migration, replica }: AttachInput, note: ReplicaNote): Promise<void> {
   const saved = await countManifest(connections.host(host), migration, replica, note.detachTake);
   if (saved !== note.parts) throw new MigrationError('MANIFEST_MISSING', `${replicaLabel(replica)}: its saved manifest has ${saved} parts of ${note.parts}`);
+}
+
+/**
+ * A table that was a plain one for a moment may have merged in it, and a merged part may have come right before the DETACH, after the last look.
+ * The names are what they were then, and say of each part what it was made of. Answers the words to be recorded, or undefined.
+ */
+async function mergedSince(connections: Connections, { host: target, migration, replica }: AttachInput, then: string, now: string, difference: ManifestDifference): Promise<string | undefined> {
+  const host = connections.host(target);
+  const words = await proveByRows(connections, { host: target, migration, replica }, { baselineTake: then }, { difference });
+  if (words === undefined) return undefined;
+  const rows = await host.select<{ name: string; n_rows: string; late: number }>(
+    `SELECT name, any(rows) AS n_rows, any(take) = {now:String} AS late FROM ${STORE_DATABASE}.manifests
+     WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND take IN ({then:String}, {now:String}) AND rows > 0
+     GROUP BY name, hash_of_all_files HAVING uniqExact(take) = 1`,
+    { params: { migration, database: replica.database, table: replica.table, then, now }, doing: `comparing the manifests of ${replicaLabel(replica)}`, timeoutMs: 300_000 },
+  );
+  const of = (late: number): CountedPart[] => rows.filter((row) => row.late === late).map(({ name, n_rows: n }) => ({ name, rows: Number(n) }));
+  return areMerged(of(0), of(1)) ? words : undefined;
 }
 
 /** Clocks of files and of rows agree within this. */

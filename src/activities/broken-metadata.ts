@@ -1,6 +1,6 @@
 import { isBrokenEntry } from '../domain/queue-entry';
 import type { ZooKeeperSession } from '../zookeeper/session';
-import { isLogEntry, isPointer, unreadBy } from './clean';
+import { isLogEntry, isPointer, unreadBy, valuesAt } from './clean';
 import type { Findings, InspectedTable } from './preflight';
 
 const MOST_NAMED = 5;
@@ -82,7 +82,7 @@ async function brokenEntries(zookeeper: ZooKeeperSession, path: string, names: r
     }),
   );
   const read = new Set([...waiting.flat(), ...mutations.map((id) => `mutations/${id}`)]);
-  const values = await Promise.all([...read].map(async (node) => ({ node, value: await zookeeper.get(`${path}/${node}`) })));
-  const broken = values.filter(({ value }) => value !== undefined && isBrokenEntry(value.data.toString())).map(({ node }) => node);
+  const values = await valuesAt(zookeeper, [...read].map((node) => `${path}/${node}`));
+  const broken = values.filter(({ value }) => value !== undefined && isBrokenEntry(value)).map(({ node }) => node.slice(path.length + 1));
   return [...log.filter((entry) => !isLogEntry(entry)).map((entry) => `log/${entry}`), ...broken];
 }

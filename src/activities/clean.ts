@@ -2,6 +2,7 @@ import { manifestNames, readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
 import { areRemains } from '../domain/guards';
+import { PartIndex } from '../domain/part-name';
 import { isBrokenEntry, stillOwed } from '../domain/queue-entry';
 import { hasReached } from '../domain/status';
 import type { ZooKeeperSession } from '../zookeeper/session';
@@ -12,6 +13,7 @@ import { readHold, stillHeld } from './hold';
 import { lookAtReplica, untilActive } from './look';
 import { refuseTree } from './path-guard';
 import { writeReturned } from './return';
+import { unlistedParts } from './unlisted-parts';
 import { withWriters } from './writers';
 import { alike } from './zero-copy-facts';
 import { STALL_LIMIT_MS } from './fence';
@@ -288,7 +290,7 @@ function namesOf({ replicas }: CleanInput['table']): ReadonlySet<string> {
 
 /** {@link sameRecord} of detached replicas, whose parts are those of their saved manifests. */
 async function sameRecordAsSaved(connections: Connections, input: CleanInput, members: readonly Member[], zookeeper: ZooKeeperSession): Promise<void> {
-  await sameRecord(zookeeper, input.table.zookeeperPath, namesOf(input.table), async (name) => {
+  await sameRecord(zookeeper, input.table.zookeeperPath, namesOf(input.table), (name) => async () => {
     const member = members.find(({ replica }) => replica.replicaName === name);
     return member === undefined ? [] : manifestNames(connections.host(member.target), input.migration, member.replica, member.note.detachTake);
   });
@@ -300,14 +302,14 @@ async function sameRecordAsSaved(connections: Connections, input: CleanInput, me
  * is not among them: the plan said what only it had. A lone one must have done what was asked of it. What no server can read counts for nothing.
  *
  * @param held the parts that a replica's server has, or had when its manifest was saved: one that its record lacks all the same is lost there alone
- * @returns the replicas whose record lacks parts that they have, with how many
+ * @throws MigrationError `REPLICAS_DIFFER`
  */
 export async function sameRecord(
   zookeeper: ZooKeeperSession,
   path: string,
   members: ReadonlySet<string>,
-  held: (replicaName: string) => Promise<readonly string[]>,
-): Promise<ReadonlyMap<string, number>> {
+  held: (replicaName: string) => () => Promise<readonly string[]>,
+): Promise<void> {
   const names = ((await zookeeper.children(`${path}/replicas`)) ?? []).filter((name) => members.has(name));
   const log = ((await zookeeper.children(`${path}/log`)) ?? []).filter(isLogEntry);
   const end = Math.max(-1, ...log.map(indexOf)) + 1;
@@ -345,16 +347,13 @@ export async function sameRecord(
   const damaged = whole.length < records.length;
   if (lone !== undefined && records.length === 1) refuseOwed(path, lone, lone.owed, 'its only replica, ');
   for (const record of damaged ? owing : []) refuseOwed(path, record, record.owed.filter((kind) => !FETCHED.has(kind)), '');
-  const dropped = new Map<string, number>();
-  if (damaged || records.length === 1) return dropped;
+  if (damaged || records.length === 1) return;
   const all = new Set(owing.flatMap(({ parts }) => [...parts]));
   for (const { name, parts } of owing.filter((one) => one.parts.size !== all.size)) {
-    const unlisted = (await held(name)).filter((part) => all.has(part) && !parts.has(part));
-    if (unlisted.length > 0) dropped.set(name, unlisted.length);
-    for (const part of unlisted) parts.add(part);
+    for (const part of await unlistedParts(zookeeper, `${path}/replicas/${name}`, held(name))) if (all.has(part)) parts.add(part);
   }
   const short = owing.filter(({ parts, owed }) => parts.size !== all.size || owed.length > 0);
-  if (short.length === 0) return dropped;
+  if (short.length === 0) return;
   const words = short.map(
     ({ name, parts, queue, unread, owed }) =>
       `"${name}" has ${parts.size} of ${all.size} parts, ${queue.length} in its queue, ${unread.length} unread in the log (end ${end})${owed.length === 0 ? '' : `, of which it has to do ${owed.length} (${[...new Set(owed)].join(', ')})`}`,
@@ -377,11 +376,10 @@ async function owedBy(zookeeper: ZooKeeperSession, path: string, { name, queue, 
   const replica = `${path}/replicas/${name}`;
   const nodes = [...queue.map((entry) => `${replica}/queue/${entry}`), ...unread.map((entry) => `${path}/log/${entry}`)];
   if (nodes.length === 0) return [];
-  const entries = await Promise.all(nodes.map((node) => zookeeper.get(node)));
+  const texts = (await valuesAt(zookeeper, nodes)).flatMap(({ value }) => value ?? []);
   // After the entries: a part and the entry for it are made together.
-  const parts = await zookeeper.children(`${replica}/parts`);
-  const texts = entries.flatMap((entry) => (entry === undefined ? [] : [entry.data.toString()]));
-  return texts.flatMap((text) => (isBrokenEntry(text) ? [] : (stillOwed(text, parts ?? []) ?? [])));
+  const parts = new PartIndex((await zookeeper.children(`${replica}/parts`)) ?? []);
+  return texts.flatMap((text) => (isBrokenEntry(text) ? [] : (stillOwed(text, parts) ?? [])));
 }
 
 function refuseOwed(path: string, { name }: { readonly name: string }, owed: readonly string[], only: string): void {
@@ -396,8 +394,21 @@ function refuseOwed(path: string, { name }: { readonly name: string }, owed: rea
 /** The mutations that a replica has still to do. Ids are numbers of one length; the pointer is empty before the first. Behind a pointer that is no number nobody can tell. */
 async function undoneMutations(zookeeper: ZooKeeperSession, path: string, ids: readonly string[], pointer: string): Promise<number> {
   if (!isPointer(pointer)) return 0;
-  const values = await Promise.all(ids.filter((id) => id > pointer).map((id) => zookeeper.get(`${path}/mutations/${id}`)));
-  return values.filter((value) => value !== undefined && !isBrokenEntry(value.data.toString())).length;
+  const values = await valuesAt(zookeeper, ids.filter((id) => id > pointer).map((id) => `${path}/mutations/${id}`));
+  return values.filter(({ value }) => value !== undefined && !isBrokenEntry(value)).length;
+}
+
+/** Of one table so many nodes are read at a time: what waits for its turn in a long line counts as not answered. */
+const READS_AT_A_TIME = 200;
+
+/** The values of nodes, in their order; undefined of one that is not there. */
+export async function valuesAt(zookeeper: ZooKeeperSession, nodes: readonly string[]): Promise<{ readonly node: string; readonly value: string | undefined }[]> {
+  const values: { node: string; value: string | undefined }[] = [];
+  for (let from = 0; from < nodes.length; from += READS_AT_A_TIME) {
+    const some = nodes.slice(from, from + READS_AT_A_TIME);
+    values.push(...(await Promise.all(some.map(async (node) => ({ node, value: (await zookeeper.get(node))?.data.toString() })))));
+  }
+  return values;
 }
 
 /** What of the log a replica has not taken into its queue yet; behind a pointer that is no number nobody can tell. */

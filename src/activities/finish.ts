@@ -36,22 +36,28 @@ export async function finishMigration(connections: Connections, input: FinishInp
       { details: { ...counts } },
     );
   }
+  const holding = await stillHolding(connections, input);
   let endings = await allEndings(connections, input);
   if (input.release === 'aborted') {
-    if (await attachWhatWent(connections, input, endings)) endings = await allEndings(connections, input);
-    refuseUnfinished(endings);
+    if (await attachWhatWent(connections, { ...input, hosts: holding }, endings)) endings = await allEndings(connections, input);
+    refuseUnfinished(endings.filter(({ host }) => holding.some(({ name }) => name === host)));
   }
   const leftovers = (await Promise.all(input.hosts.map((target) => leftoversOf(connections, input.migration, target)))).flat();
-  const before = await unnamedBefore(connections, input);
-  if (input.release !== 'no') {
-    await Promise.all(input.hosts.map((target) => letGoOn(connections, target, endings)));
-    for (const target of input.hosts) await addEvent(connections.host(target), input.migration, 'released', { why: input.release });
-  }
-  // A migration that is over is not held up by what is only told.
+  // What is only told stops no migration that is over. It may take long, and comes first: another one may have the tables once they are let go of.
   const locks = await locksLeft(connections, input).catch(() => undefined);
-  const blobs = await blobsLeft(connections, input, before);
+  const blobs = await blobsLeft(connections, input, await unnamedBefore(connections, input));
+  if (input.release !== 'no') {
+    await Promise.all(holding.map((target) => letGoOn(connections, target, endings)));
+    for (const target of holding) await addEvent(connections.host(target), input.migration, 'released', { why: input.release });
+  }
   const loose = endings.flatMap(looseEnds).slice(0, LEFTOVER_TABLES_SHOWN);
   return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }), ...(blobs === undefined ? {} : { blobs }) };
+}
+
+/** The hosts that an earlier try has not let go of yet: on the others the tables may be another migration's by now. */
+async function stillHolding(connections: Connections, { migration, hosts }: FinishInput): Promise<readonly HostTarget[]> {
+  const held = await Promise.all(hosts.map(async (target) => (await readHold(connections.host(target), migration)).held));
+  return hosts.filter((_, index) => held[index] === true);
 }
 
 /** The blobs that no host named when the migration began: read before it is let go of, which an abort is forgotten by. */

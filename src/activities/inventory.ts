@@ -293,7 +293,10 @@ async function withSharers(
   const rows = await Promise.all(
     input.hosts.map(async (target) => ({ target, found: await sharingReplicas(connections, input.migration, target, [...new Set(idOf.values())]) })),
   );
-  const all = rows.flatMap(({ target, found }) => found.map((row) => ({ ...row, host: target.name })));
+  const found = rows.flatMap((one) => one.found.map((row) => ({ ...row, host: one.target.name })));
+  const noted = new Map(found.flatMap(({ key, id }) => (id === undefined ? [] : [[key, id] as const])));
+  // One that was left out before its DETACH is not noted: it goes with the other replicas of its table, or by the id that a table gives itself.
+  const all = found.map((row) => ({ ...row, id: row.id ?? noted.get(row.key) ?? row.uuid }));
   return page.map((table) => {
     const sharers = all.filter(({ key, id }) => id === idOf.get(table.key) && key !== table.key && samePlace(key, table.key));
     if (sharers.length === 0) return table;
@@ -303,21 +306,24 @@ async function withSharers(
 
 interface SharingRow {
   readonly key: string;
-  readonly id: string;
+  /** Undefined where nothing was noted yet. */
+  readonly id: string | undefined;
+  readonly uuid: string;
   readonly database: string;
   readonly table: string;
   readonly replicaName: string;
 }
 
-/** One that was not noted yet, for it was left out before its DETACH, is known by its uuid, which is the id that its locks lie under. */
+/** Those that are noted with one of these ids, and those that are not noted yet. */
 async function sharingReplicas(connections: Connections, migration: string, target: HostTarget, ids: readonly string[]): Promise<SharingRow[]> {
-  return connections.host(target).select<SharingRow>(
-    `SELECT i.sort_key AS key, if(s.noted = 1, s.noted_id, i.own_id) AS id, i.database AS database, i.table AS table, i.replica_name AS replicaName FROM
-       (SELECT sort_key, database, table, replica_name, toString(uuid) AS own_id FROM ${STORE_DATABASE}.inventory WHERE ${SEALED_ROWS}) AS i
-     LEFT JOIN (SELECT database, table, 1 AS noted, JSONExtractString(detail, 'zeroCopy', 'sharedId') AS noted_id FROM (${latestNotesSql('')})) AS s USING (database, table)
-     WHERE id IN {ids:Array(String)}`,
+  const rows = await connections.host(target).select<Omit<SharingRow, 'id'> & { noted: number; id: string }>(
+    `SELECT i.sort_key AS key, s.noted AS noted, s.id AS id, i.uuid AS uuid, i.database AS database, i.table AS table, i.replica_name AS replicaName FROM
+       (SELECT sort_key, database, table, replica_name, toString(uuid) AS uuid FROM ${STORE_DATABASE}.inventory WHERE ${SEALED_ROWS}) AS i
+     LEFT JOIN (SELECT database, table, 1 AS noted, JSONExtractString(detail, 'zeroCopy', 'sharedId') AS id FROM (${latestNotesSql('')})) AS s USING (database, table)
+     WHERE s.noted = 0 OR s.id IN {ids:Array(String)}`,
     { params: { migration, ids }, doing: 'looking which tables share the id of their zero-copy locks' },
   );
+  return rows.map(({ noted, id, ...row }) => ({ ...row, id: noted === 0 ? undefined : id }));
 }
 
 /** Whether two tables, by their places in the inventory, are on the same ensemble and root. */

@@ -29,7 +29,7 @@ import { checkDifferences } from './replica-differences';
 import { onRemoteDisks } from './remote-disks';
 import { checkZeroCopy } from './zero-copy-checks';
 import { checkUnnamed } from './zero-copy-unnamed';
-import { checkForceRestore, checkRecord, checkSameZooKeeper, otherZooKeeperFix, serverUuid } from './zookeeper-checks';
+import { checkForceRestore, checkRecord, checkSameZooKeeper, checkUnlisted, otherZooKeeperFix, serverUuid } from './zookeeper-checks';
 import type { PreflightInput, PreflightOutcome } from './types';
 
 const TABLES_AT_A_TIME = 32;
@@ -406,6 +406,7 @@ async function checkTable(
     await checkSameZooKeeper(zookeeper, table, found);
     await checkBroken(zookeeper, table, found);
     await checkRecord(zookeeper, table, deadline, found);
+    await checkUnlisted(zookeeper, table, found);
   }
   await checkForceRestore(zookeeper, table, found);
   await checkTarget(connections, spec, table, found);

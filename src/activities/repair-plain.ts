@@ -14,7 +14,7 @@ import { refuseTree } from './path-guard';
 import { stillGoesTo } from './path-move';
 import { proveByRows } from './proof';
 import { attachParts, nameableParts } from './repair';
-import { send, statementId } from './statement';
+import { refusalOf, send, statementId } from './statement';
 import type { AttachInput, RestoreInput } from './types';
 
 /** Statements that one try may need, with room for one that was interrupted. */
@@ -43,7 +43,7 @@ export async function repairAsPlain(connections: Connections, input: RestoreInpu
     report({ doing: `${step}, to repair it as a plain table` });
     const end = await send(host, sql, { queryId: statementId(migration, replica, `repair ${step}`.replaceAll(' ', '-')), doing: `${step} of ${replicaLabel(replica)}` });
     // Refused as incorrect: it is a plain table already.
-    if (end.end === 'refused' && end.code !== CODES.INCORRECT_QUERY) throw end.error;
+    if (end.end === 'refused' && end.code !== CODES.INCORRECT_QUERY) throw await refusalOf(host, replica, end);
     return end.end !== 'refused';
   };
   let whole = false;

@@ -1,7 +1,7 @@
 import { clickHouseCode, serverWords } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
-import { readNote, type ReplicaNote } from '../clickhouse/store';
+import { manifestNames, readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { refuseShape } from '../domain/guards';
 import { type InventoryReplica, replicaLabel } from '../domain/inventory';
@@ -13,9 +13,10 @@ import { type Connections, ensembleOf, report, sleep } from './deps';
 import { updateOf } from './detach';
 import { targetOf } from './elect';
 import { stillHeld } from './hold';
-import { ACTIVE_WITHIN_MS, untilActive, waitWhileRunning } from './look';
+import { ACTIVE_WITHIN_MS, lookAtReplica, untilActive, waitWhileRunning } from './look';
 import { attachAsItIs } from './repair-plain';
 import { statementId } from './statement';
+import { unlistedParts, unlistedWords } from './unlisted-parts';
 import { zooKeeperWords } from './zookeeper-words';
 import type { AttachInput, CleanInput, ReplicaOutcome } from './types';
 
@@ -60,24 +61,32 @@ export async function reattachReplica(connections: Connections, input: AttachInp
         `see what keeps the rest from being deleted, then abort again or retry`,
     );
   }
-  await attachToOld(connections, input, zookeeper);
+  const unlisted = await unlistedBy(connections, input, zookeeper, note);
+  const aside = unlisted.length === 0 ? [] : [`ZooKeeper's record of it lacked ${unlistedWords(unlisted)}: its server puts them into detached/, and ATTACH PART brings them back, where no other replica has them`];
+  await attachToOld(connections, input, zookeeper, 'abort again');
   const soon = await untilActive(host, replica, SOON_MS);
   // One whose metadata was no good before may never be active: it is not waited for any longer.
   const before = soon ? undefined : await damagedBefore(zookeeper, replica);
   const active = soon || (before === undefined && (await untilActive(host, replica)));
   await startBackground(host, replica, note);
-  if (active) return { updates: [updateOf(replica, await noteReturned(connections, input, note))] };
+  if (active) return { updates: [updateOf(replica, await noteReturned(connections, input, note), aside[0])] };
   if (before !== undefined) {
-    const words = `its metadata was ${before}, and is not made anew: it is attached again, and readonly`;
-    return { updates: [updateOf(replica, await noteReturned(connections, input, note), words)] };
+    const words = [`its metadata was ${before}, and is not made anew: it is attached again, and readonly`, ...aside];
+    return { updates: [updateOf(replica, await noteReturned(connections, input, note), words.join('; '))] };
   }
   // One that is left out on purpose holds up nobody.
   if (input.writable === 'required' && input.aborting === true) throw await stillReadonly(connections, input, 'then abort again');
-  return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'it is attached again, and readonly')] };
+  return { updates: [updateOf(replica, await noteReturned(connections, input, note), ['it is attached again, and readonly', ...aside].join('; '))] };
+}
+
+/** The parts of its manifest, which was saved right before its DETACH, that ZooKeeper's record of a detached replica lacks. */
+async function unlistedBy(connections: Connections, { migration, host, replica }: AttachInput, zookeeper: ZooKeeperSession, { detachTake }: ReplicaNote): Promise<readonly string[]> {
+  if (detachTake === '' || (await lookAtReplica(connections.host(host), replica)).attached) return [];
+  return unlistedParts(zookeeper, `${replica.zookeeperPath}/replicas/${replica.replicaName}`, () => manifestNames(connections.host(host), migration, replica, detachTake));
 }
 
 /** Attaches a replica to the metadata that it had; where its server refuses that for what was broken before, it is said what helps. */
-async function attachToOld(connections: Connections, input: AttachInput, zookeeper: ZooKeeperSession): Promise<void> {
+async function attachToOld(connections: Connections, input: AttachInput, zookeeper: ZooKeeperSession, then: 'abort' | 'abort again'): Promise<void> {
   const { replica } = input;
   try {
     await ensureAttached(connections, input);
@@ -89,7 +98,7 @@ async function attachToOld(connections: Connections, input: AttachInput, zookeep
     throw new MigrationError(
       'NEEDS_HAND',
       `${replicaLabel(replica)} cannot be attached to its metadata, which was ${before}: ${serverWords(error.cause)}. Delete ${root}${replica.zookeeperPath}/replicas/${replica.replicaName} ` +
-        `and all below it from ZooKeeper, then abort again: it is attached without it, with its rows and readonly, and a migration in place makes its metadata anew`,
+        `and all below it from ZooKeeper, then ${then}: it is attached without it, with its rows and readonly, and a migration in place makes its metadata anew`,
       { cause: error },
     );
   }
@@ -128,8 +137,8 @@ async function withoutNodes(connections: Connections, input: AttachInput, note: 
     await startBackground(connections.host(input.host), replica, note);
     return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'its metadata was gone before, and is not made anew: start again')] };
   }
-  if (note.status !== 'ZK_CLEANED' && (await othersRegistered(connections, input))) {
-    // Only this replica's metadata is gone, and it was so before: the others go on at their path as they were.
+  if (note.status !== 'ZK_CLEANED' && (await pathRemains(connections, input, note))) {
+    // Only this replica's metadata is gone, and it was so before: the others go on at their path as they were, and a RESTORE would join what is left there.
     await ensureAttached(connections, input);
     await startBackground(connections.host(input.host), replica, note);
     return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'its metadata was gone before, and is not made anew: start again')] };
@@ -141,9 +150,11 @@ async function withoutNodes(connections: Connections, input: AttachInput, note: 
   return attachReplica(connections, input);
 }
 
-async function othersRegistered(connections: Connections, { host, replica, zookeeper: target }: AttachInput): Promise<boolean> {
+/** Other replicas are registered at the path; or it is there without any, and not because this migration began to delete it. */
+async function pathRemains(connections: Connections, { host, replica, zookeeper: target }: AttachInput, { step }: ReplicaNote): Promise<boolean> {
   const zookeeper = await connections.zookeeper(ensembleOf(host, target, replica.zookeeperName), target.digestEnv);
-  return ((await zookeeper.children(`${replica.zookeeperPath}/replicas`)) ?? []).length > 0;
+  if (((await zookeeper.children(`${replica.zookeeperPath}/replicas`)) ?? []).length > 0) return true;
+  return step !== 'cleaning' && (await zookeeper.exists(replica.zookeeperPath)) !== undefined;
 }
 
 /** Notes that a replica is attached again, and that its baseline counts no more. */
@@ -180,6 +191,22 @@ async function untilMutated(host: ClickHouseHost, replica: InventoryReplica): Pr
   }
 }
 
+/** Going back is only good for a replica that its server has active again, with every part: else it would come back with less than its manifest. */
+async function refuseToGoBack(connections: Connections, input: AttachInput, zookeeper: ZooKeeperSession, note: ReplicaNote | undefined): Promise<void> {
+  const { replica } = input;
+  const unlisted = note === undefined ? [] : await unlistedBy(connections, input, zookeeper, note);
+  const damaged = await damagedBefore(zookeeper, replica);
+  const why = [
+    ...(unlisted.length === 0 ? [] : [`ZooKeeper's record of it lacks ${unlistedWords(unlisted)}, and its server would put them into detached/`]),
+    ...(damaged === undefined ? [] : [`its metadata was ${damaged}, and its server would have it readonly`]),
+  ];
+  if (why.length === 0) return;
+  throw new MigrationError(
+    'NEEDS_HAND',
+    `somebody wrote to the table while it was detached, and ${replicaLabel(replica)} cannot go back to catch up: ${why.join('; ')}. Stop who writes, and abort: it is attached as it is, and what has to be done by hand is said; then start again`,
+  );
+}
+
 /**
  * Takes a table back before anything of it was deleted: an INSERT reached one replica between the others' DETACH and its own. All are
  * attached, catch up with each other, and can be detached again.
@@ -200,7 +227,8 @@ export async function returnTable(connections: Connections, input: CleanInput): 
   const [any] = input.table.replicas;
   if (any === undefined) throw new MigrationError('INVARIANT', 'a table without a replica');
   const zookeeper = await connections.zookeeper(ensembleOf(targetOf(input.hosts, any.host), input.zookeeper, input.table.zookeeperName), input.zookeeper.digestEnv);
-  await Promise.all(input.table.replicas.map((replica) => attachToOld(connections, attachInput(replica), zookeeper)));
+  for (const [index, replica] of input.table.replicas.entries()) await refuseToGoBack(connections, attachInput(replica), zookeeper, notes[index]);
+  await Promise.all(input.table.replicas.map((replica) => attachToOld(connections, attachInput(replica), zookeeper, 'abort')));
   for (const replica of input.table.replicas) {
     const host = connections.host(targetOf(input.hosts, replica.host));
     if (!(await untilActive(host, replica))) throw await stillReadonly(connections, attachInput(replica), 'then retry');

@@ -52,12 +52,15 @@ export async function send(
   }
 }
 
+/** What a server says when it lost its connection or session: by the time it is asked again it may have another one. */
+const CONNECTION = /connection loss|session (?:expired|moved|was killed)|operation timeout|all connection tries failed/iu;
+
 /**
  * The error with which a refused statement is to be thrown. A server gives one code for a ZooKeeper that does not answer and for one that
  * refuses (no right to a node, a request too large): where the server does other things with it right afterwards, waiting would not help.
  */
 export async function refusalOf(host: ClickHouseHost, { zookeeperName }: InventoryReplica, { code, error }: Extract<StatementEnd, { end: 'refused' }>): Promise<MigrationError> {
-  if (code !== CODES.KEEPER_EXCEPTION || !(await reachesZooKeeper(host, zookeeperName))) return error;
+  if (code !== CODES.KEEPER_EXCEPTION || CONNECTION.test(error.message) || !(await reachesZooKeeper(host, zookeeperName))) return error;
   const { cause, details = {} } = error.options;
   return new MigrationError('ZOOKEEPER_REFUSED', `${error.message}; the server reaches ZooKeeper, which refuses what it asks for`, { cause, details });
 }

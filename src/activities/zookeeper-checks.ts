@@ -1,5 +1,6 @@
 import { clickHouseCode } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
+import { askTogether, labelOf, ofTables, rowsOf } from '../clickhouse/together';
 import { MigrationError } from '../domain/failure';
 import type { InventoryReplica } from '../domain/inventory';
 import type { ZooKeeperSession } from '../zookeeper/session';
@@ -7,6 +8,7 @@ import { sameRecord } from './clean';
 import { sleep } from './deps';
 import { readonlyFix } from './in-flight';
 import type { Findings, InspectedTable } from './preflight';
+import { unlistedParts, unlistedWords } from './unlisted-parts';
 
 const LOOK_EVERY_MS = 500;
 /** How long a replica may take to register itself anew after its session expired. */
@@ -82,10 +84,7 @@ export async function checkRecord(zookeeper: ZooKeeperSession, table: InspectedT
   // Twice at least: what is under way at one look has had its moment at the next.
   for (let look = 1; ; look += 1) {
     const difference = await recordDifference(zookeeper, table);
-    if (typeof difference !== 'string') {
-      tellUnlisted(table, difference, found);
-      return;
-    }
+    if (difference === undefined) return;
     if (look > 1 && Date.now() >= deadline) {
       for (const { listed } of table.members) {
         found.refuse('REPLICA_LAGS', listed.replica, difference, lagFix(table));
@@ -101,35 +100,48 @@ function lagFix({ path, members }: InspectedTable): string {
   return 'SYSTEM SYNC REPLICA on the one that is behind, then plan again; preflight.wait says how long a run waits';
 }
 
-/** Parts that a server has and ZooKeeper's record of its replica has not: at its next start the server would put them aside. */
-function tellUnlisted({ path, members }: InspectedTable, unlisted: ReadonlyMap<string, number>, found: Findings): void {
-  for (const { listed, host } of members) {
-    const parts = unlisted.get(listed.replica.replicaName);
-    if (parts === undefined) continue;
-    found.warn(
-      'METADATA_LOST',
-      listed.replica,
-      `ZooKeeper's record of its replica "${listed.replica.replicaName}" at ${path} lacks ${parts} of the parts that ${host.spec.name} has`,
-      `they are registered anew with the rest; until then let ${host.spec.name} not start again, nor the table be attached again: the server would put them into detached/`,
+/** Says which parts a server has and ZooKeeper's record of its replica has not: at the next ATTACH or start it would put them aside. */
+export async function checkUnlisted(zookeeper: ZooKeeperSession, { path, members }: InspectedTable, found: Findings): Promise<void> {
+  await Promise.all(
+    members.map(async ({ listed, host }) => {
+      const { replica } = listed;
+      const look = (): Promise<readonly string[]> => unlistedParts(zookeeper, `${path}/replicas/${replica.replicaName}`, () => activeParts(host.server, replica));
+      const first = await look();
+      if (first.length === 0) return;
+      // One that was dropped between the two reads is not there at the second look.
+      await sleep(LOOK_EVERY_MS);
+      const second = new Set(await look());
+      const parts = first.filter((name) => second.has(name));
+      if (parts.length === 0) return;
+      found.warn(
+        'METADATA_LOST',
+        replica,
+        `ZooKeeper's record of its replica "${replica.replicaName}" at ${path} lacks ${unlistedWords(parts)}`,
+        `they are registered anew with the rest; until then let ${host.spec.name} not start again, nor the table be attached again: the server would put them into detached/`,
+      );
+    }),
+  );
+}
+
+async function activeParts(server: ClickHouseHost, { database, table }: InventoryReplica): Promise<readonly string[]> {
+  return askTogether(server, 'names', { database, table }, async (tables) => {
+    const { condition, params } = ofTables(tables);
+    const rows = await server.select<{ database: string; table: string; names: string[] }>(
+      `SELECT database, table, groupArray(name) AS names FROM system.parts WHERE active AND ${condition('database', 'table')} GROUP BY database, table`,
+      { params, doing: `reading the parts of ${labelOf(tables)}`, timeoutMs: 120_000 },
     );
-  }
-}
-
-async function activeParts(server: ClickHouseHost, { database, table }: InventoryReplica): Promise<string[]> {
-  const rows = await server.select<{ name: string }>('SELECT name FROM system.parts WHERE active AND database = {database:String} AND table = {table:String}', {
-    params: { database, table },
-    doing: `reading the parts of ${database}.${table}`,
+    const of = rowsOf(rows);
+    return tables.map((one) => of(one)[0]?.names ?? []);
   });
-  return rows.map(({ name }) => name);
 }
 
-/** How the replicas' records differ, in words; else what they lack that their servers have. */
-async function recordDifference(zookeeper: ZooKeeperSession, { path, members }: InspectedTable): Promise<string | ReadonlyMap<string, number>> {
+async function recordDifference(zookeeper: ZooKeeperSession, { path, members }: InspectedTable): Promise<string | undefined> {
   try {
-    return await sameRecord(zookeeper, path, new Set(members.map(({ listed }) => listed.replica.replicaName)), async (name) => {
+    await sameRecord(zookeeper, path, new Set(members.map(({ listed }) => listed.replica.replicaName)), (name) => async () => {
       const member = members.find(({ listed }) => listed.replica.replicaName === name);
       return member === undefined ? [] : activeParts(member.host.server, member.listed.replica);
     });
+    return undefined;
   } catch (error) {
     if (error instanceof MigrationError && error.type === 'REPLICAS_DIFFER') return error.message;
     throw error;

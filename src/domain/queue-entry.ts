@@ -1,5 +1,4 @@
-/** The name of a part, as far as it says which blocks of a partition are in it; of the oldest servers' form nothing is known. */
-const PART = /^([^_]+)_(\d+)_(\d+)_\d+(?:_\d+)?$/u;
+import type { PartIndex } from './part-name';
 
 /** What stands before the kind of an entry: `format version: 4`, `create_time: …`, `source replica: …`, `block_id: …`, `log_entry_id: …`. */
 const HEAD = /^(?:format version|create_time|source replica|block_id|log_entry_id):/u;
@@ -14,13 +13,13 @@ const HEAD = /^(?:format version|create_time|source replica|block_id|log_entry_i
  * @param text the node's value
  * @param parts the replica's parts, by ZooKeeper's record
  */
-export function stillOwed(text: string, parts: Iterable<string>): string | undefined {
+export function stillOwed(text: string, parts: PartIndex): string | undefined {
   const lines = text.split('\n');
   const [kind = '', name = ''] = lines.slice(lines.findIndex((line) => !HEAD.test(line)));
   switch (kind) {
     case 'get':
     case 'attach':
-      return [...parts].some((part) => covers(part, name)) ? undefined : kind;
+      return parts.covers(name) ? undefined : kind;
     case 'merge':
       return lines.includes('deduplicate: 0') ? undefined : kind;
     default:
@@ -36,10 +35,4 @@ export function stillOwed(text: string, parts: Iterable<string>): string | undef
  */
 export function isBrokenEntry(text: string): boolean {
   return !/^format version: \d+\n/u.test(text);
-}
-
-function covers(part: string, other: string): boolean {
-  if (part === other) return true;
-  const [one, two] = [PART.exec(part), PART.exec(other)];
-  return one !== null && two !== null && one[1] === two[1] && Number(one[2]) <= Number(two[2]) && Number(one[3]) >= Number(two[3]);
 }

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 
+import { PartIndex } from '../../src/domain/part-name';
 import { isBrokenEntry, stillOwed } from '../../src/domain/queue-entry';
 
 const entry = (...lines: string[]): string => ['format version: 4', 'create_time: 2024-01-01 00:00:00', 'source replica: a', 'block_id: 1_2_3', ...lines, ''].join('\n');
-const PARTS = ['1_0_2_1', '2_5_5_0', '20180101_20180131_1_1_0'];
+const PARTS = new PartIndex(['1_0_2_1', '2_5_5_0', '20180101_20180131_1_1_0']);
 
 describe('what a lone replica still has to do', () => {
   for (const [what, text, owed] of [

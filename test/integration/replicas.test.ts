@@ -109,6 +109,27 @@ describe('replicas that do not have the same', function () {
     assert.deepEqual(ground.statements(marks, /^DETACH TABLE .*(?:owing|clear)/u).map(({ text }) => text.includes('owing')).sort(), [false, true, true]);
   });
 
+  it('a lone replica whose record lacks a part is told by plan, and does not go back: its server would put the part aside; an abort says so', async () => {
+    await run(one.url, `CREATE TABLE ${name('unlisted')} (p UInt8, x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/${ground.id}/unlisted', '${one.replica}') PARTITION BY p ORDER BY x`, `INSERT INTO ${name('unlisted')} SELECT number % 3, number FROM numbers(10)`);
+    await withZooKeeper(ground.up, (session) => session.deleteTree(`${ground.from}/clickhouse/${ground.id}/unlisted/replicas/${one.replica}/parts/1_0_0_0`));
+    await start(['detach']);
+    const { warnings } = await ground.json<MigrationSummary>('status', ground.id);
+    const lost = warnings.filter(({ code }) => code === 'METADATA_LOST');
+    assert.deepEqual(lost.map(({ table }) => table), ['unlisted'], JSON.stringify(warnings));
+    assert.match(lost[0]?.message ?? '', /lacks 1 of the parts that it has \(1_0_0_0\)/u);
+    await run(one.url, `SYSTEM STOP REPLICATION QUEUES ${name('unlisted')}`, `ALTER TABLE ${name('unlisted')} DROP PARTITION 2 SETTINGS alter_sync = 0`);
+    await ground.cli('approve', ground.id, 'detach');
+    assert.equal((await ground.until(({ outcome }) => outcome !== 'running', 'the end')).outcome, 'failed');
+    const { failures } = await ground.json<MigrationSummary>('status', ground.id);
+    assert.deepEqual(failures.map(({ table, code }) => `${table} ${code}`), ['unlisted NEEDS_HAND'], JSON.stringify(failures));
+    assert.match(failures[0]?.message ?? '', /cannot go back to catch up: ZooKeeper's record of it lacks 1 of the parts that it has \(1_0_0_0\)/u);
+    assert.equal((await ground.cli('abort', ground.id, '--watch')).code, 0);
+    assert.equal(await rowsOf(one, 'unlisted'), 4);
+    assert.match((await ground.cli('report', ground.id)).stdout, /record of it lacked 1 of the parts that it has \(1_0_0_0\): its server puts them into detached/u);
+    const aside = await sql<{ name: string }>(one.url, `SELECT name FROM system.detached_parts WHERE database = '${ground.database}' AND table = 'unlisted' AND partition_id = '1'`);
+    assert.equal(aside.length, 1);
+  });
+
   it('somebody who writes again and again: after a few tries the table stops and says who and by way of whom; when they stop, retry completes it', async () => {
     let written = 0;
     const unsaved: string[] = [];
