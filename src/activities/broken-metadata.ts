@@ -1,7 +1,7 @@
 import { isBrokenEntry } from '../domain/queue-entry';
 import type { ZooKeeperSession } from '../zookeeper/session';
-import { isLogEntry, isPointer, unreadBy, valuesAt } from './clean';
 import type { Findings, InspectedTable } from './preflight';
+import { isLogEntry, isPointer, unreadBy, valuesAt } from './replication-log';
 
 const MOST_NAMED = 5;
 

@@ -36,7 +36,9 @@ export async function finishMigration(connections: Connections, input: FinishInp
       { details: { ...counts } },
     );
   }
-  const holding = await stillHolding(connections, input);
+  const holds = await Promise.all(input.hosts.map((target) => readHold(connections.host(target), input.migration)));
+  // What an earlier try has let go of may be another migration's by now.
+  const holding = input.hosts.filter((_, index) => holds[index]?.held === true);
   let endings = await allEndings(connections, input);
   if (input.release === 'aborted') {
     if (await attachWhatWent(connections, { ...input, hosts: holding }, endings)) endings = await allEndings(connections, input);
@@ -45,24 +47,13 @@ export async function finishMigration(connections: Connections, input: FinishInp
   const leftovers = (await Promise.all(input.hosts.map((target) => leftoversOf(connections, input.migration, target)))).flat();
   // What is only told stops no migration that is over. It may take long, and comes first: another one may have the tables once they are let go of.
   const locks = await locksLeft(connections, input).catch(() => undefined);
-  const blobs = await blobsLeft(connections, input, await unnamedBefore(connections, input));
+  const blobs = await blobsLeft(connections, input, holds[0]?.unnamedBlobs);
   if (input.release !== 'no') {
     await Promise.all(holding.map((target) => letGoOn(connections, target, endings)));
     for (const target of holding) await addEvent(connections.host(target), input.migration, 'released', { why: input.release });
   }
   const loose = endings.flatMap(looseEnds).slice(0, LEFTOVER_TABLES_SHOWN);
   return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }), ...(blobs === undefined ? {} : { blobs }) };
-}
-
-/** The hosts that an earlier try has not let go of yet: on the others the tables may be another migration's by now. */
-async function stillHolding(connections: Connections, { migration, hosts }: FinishInput): Promise<readonly HostTarget[]> {
-  const held = await Promise.all(hosts.map(async (target) => (await readHold(connections.host(target), migration)).held));
-  return hosts.filter((_, index) => held[index] === true);
-}
-
-/** The blobs that no host named when the migration began: read before it is let go of, which an abort is forgotten by. */
-async function unnamedBefore(connections: Connections, { migration, hosts: [first], listing }: FinishInput): Promise<number | undefined> {
-  return listing === undefined || first === undefined ? undefined : (await readHold(connections.host(first), migration)).unnamedBlobs;
 }
 
 interface Ending {

@@ -56,10 +56,6 @@ const WORDS = {
   merge: 'merge(s) in flight',
 } as const;
 
-function keyOf({ database, table, kind }: Item): string {
-  return JSON.stringify([database, table, kind]);
-}
-
 /**
  * What to do about what a readonly replica has still to do: it can neither do it nor be told to forget it by a statement, for KILL MUTATION is
  * refused as well.
@@ -78,20 +74,22 @@ function nodeOf({ zookeeperPath: path, replicaName }: InventoryReplica, { kind, 
 }
 
 function refuseItems(host: InspectedHost, items: readonly Item[], seconds: number, found: Findings): void {
-  const counts = new Map<string, { item: Item; n: number }>();
+  const groups = new Map<string, [Item, ...Item[]]>();
   for (const item of items) {
-    const key = keyOf(item);
-    const entry = counts.get(key) ?? { item, n: 0 };
-    entry.n += Number(item.n);
-    counts.set(key, entry);
+    const key = JSON.stringify([item.database, item.table, item.kind]);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [item]);
+    else group.push(item);
   }
-  for (const { item, n } of counts.values()) {
+  for (const group of groups.values()) {
+    const [item] = group;
+    const n = group.reduce((sum, one) => sum + Number(one.n), 0);
     const where = { host: host.spec.name, database: item.database, table: item.table };
     const words = `${n} ${WORDS[item.kind]}, after ${seconds} s`;
     const replica = host.replicas.find(({ replica: { database, table } }) => database === item.database && table === item.table);
     if (replica?.readonly === true && (item.kind === 'queue' || item.kind === 'mutation')) {
       const code = item.kind === 'queue' ? 'QUEUE' : 'IN_FLIGHT';
-      found.refuse(code, where, `${words}, and it is readonly: it does none of this`, readonlyFix(items.filter((other) => keyOf(other) === keyOf(item)).map((other) => nodeOf(replica.replica, other))));
+      found.refuse(code, where, `${words}, and it is readonly: it does none of this`, readonlyFix(group.map((one) => nodeOf(replica.replica, one))));
     } else if (item.kind === 'queue') {
       found.refuse('QUEUE', where, words, 'see system.replication_queue for what it waits for, then plan again; preflight.wait says how long a run waits');
     } else {

@@ -1,5 +1,5 @@
 import { quoteTable } from '../clickhouse/sql';
-import { readNote, STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
+import { manifestNames, readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type ReplicaEntry, replicaLabel, type SharingReplica } from '../domain/inventory';
 import type { ZooKeeperSession } from '../zookeeper/session';
@@ -98,12 +98,8 @@ export async function saveOwnLocks(
   if (zeroCopy === null || zeroCopy.locksTake !== '') return note;
   const host = connections.host(target);
   const tree = await readLocks(zookeeper, zeroCopy, replica.zookeeperPath);
-  const manifest = await host.select<{ name: string }>(
-    `SELECT name FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String}
-       AND take = {take:String}`,
-    { params: { migration: input.migration, database: replica.database, table: replica.table, take: note.detachTake }, doing: `reading the manifest of ${replicaLabel(replica)}` },
-  );
-  const parts = new Set([...manifest.map(({ name }) => name), ...(await savedStrays(host, input.migration, replica, zeroCopy.strayTake))]);
+  const manifest = await manifestNames(host, input.migration, replica, note.detachTake);
+  const parts = new Set([...manifest, ...(await savedStrays(host, input.migration, replica, zeroCopy.strayTake))]);
   const nameIsShared = (input.table.sharers ?? []).some(({ replicaName }) => replicaName === replica.replicaName);
   const own = await ownLocks(host, replica, tree, parts, nameIsShared);
   const take = await saveLocks(host, input.migration, replica, tree, own);

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 
 import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
-import { readNote, STORE_DATABASE, type ReplicaNote, takeManifest } from '../clickhouse/store';
+import { manifestNames, readNote, STORE_DATABASE, type ReplicaNote, takeManifest } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { type InventoryReplica, replicaLabel, type ReplicaRef } from '../domain/inventory';
 import { locksOf, outermostParts, type PartBlobs, type ZeroCopyFacts, type ZeroCopyLock } from '../domain/zero-copy';
@@ -57,13 +57,7 @@ export async function saveStrays(
 }
 
 export async function savedStrays(host: ClickHouseHost, migration: string, replica: ReplicaRef, take: string): Promise<string[]> {
-  if (take === '') return [];
-  const rows = await host.select<{ name: string }>(
-    `SELECT name FROM ${STORE_DATABASE}.manifests WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String}
-       AND take = {take:String} ORDER BY name`,
-    { params: { migration, database: replica.database, table: replica.table, take }, doing: `reading which parts of ${replicaLabel(replica)} lay in detached/` },
-  );
-  return rows.map(({ name }) => name);
+  return take === '' ? [] : manifestNames(host, migration, replica, take);
 }
 
 async function straysOf(connections: Connections, migration: string, { host: target, replica }: NonNullable<RestoreInput['first']>): Promise<string[]> {

@@ -297,11 +297,11 @@ export async function countManifest(host: ClickHouseHost, migration: string, { d
   });
 }
 
-/** The names of the parts in a saved manifest. */
+/** The names of the parts in a saved manifest, in their order. */
 export async function manifestNames(host: ClickHouseHost, migration: string, { database, table }: ReplicaRef, take: string): Promise<string[]> {
   const rows = await host.select<{ name: string }>(
     `SELECT name FROM ${STORE_DATABASE}.manifests
-     WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND take = {take:String}`,
+     WHERE migration = {migration:String} AND database = {database:String} AND table = {table:String} AND take = {take:String} ORDER BY name`,
     { params: { migration, database, table, take }, doing: `reading the manifest of ${database}.${table}`, timeoutMs: 120_000 },
   );
   return rows.map(({ name }) => name);

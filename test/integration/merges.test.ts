@@ -26,6 +26,32 @@ describe('merges', function () {
     };
   }
 
+  /** A table of three parts on the first host alone, by its quoted name. */
+  async function threeParts(table: string): Promise<string> {
+    const { url, replica } = ground.firstHost;
+    const name = quoteTable({ database: ground.database, table });
+    await ground.onEach(`CREATE DATABASE \`${ground.database}\``);
+    await run(url, `CREATE TABLE ${name} (x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/${ground.id}/${table}', '${replica}') ORDER BY x`);
+    for (const from of [0, 10, 20]) await run(url, `INSERT INTO ${name} SELECT number + ${from} FROM numbers(10)`);
+    return name;
+  }
+
+  /** Somebody merges it although its merges are stopped. */
+  async function merge(name: string): Promise<void> {
+    await run(ground.firstHost.url, `SYSTEM START MERGES ${name}`, `OPTIMIZE TABLE ${name} FINAL`, `SYSTEM STOP MERGES ${name}`);
+  }
+
+  async function migrateBehind(proxy: ProxyHost): Promise<void> {
+    ground.worker();
+    const spec = ground.spec((document) => {
+      inPlace(document);
+      hostAt(0, proxy.url)(document);
+      document.clickhouse.restart = { none: true };
+    });
+    const done = await ground.cli('start', spec, '--execute', '--watch', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+  }
+
   it('that a server chooses while they are stopped hold up neither the barrier nor a proof, and are done afterwards', async () => {
     ground = await Ground.on('chosen');
     await ground.seed([manyParts('plain'), manyParts('blobs', { storage_policy: 'object_storage' })], { replicate: true });
@@ -90,11 +116,8 @@ describe('merges', function () {
 
   it('that were past their last look at being stopped, and one that commits after the manifest was saved, are in the manifest that counts', async () => {
     ground = await Ground.on('late');
-    const { url, replica } = ground.firstHost;
-    const name = quoteTable({ database: ground.database, table: 'late' });
-    await ground.onEach(`CREATE DATABASE \`${ground.database}\``);
-    await run(url, `CREATE TABLE ${name} (x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/${ground.id}/late', '${replica}') ORDER BY x`);
-    for (const from of [0, 10, 20]) await run(url, `INSERT INTO ${name} SELECT number + ${from} FROM numbers(10)`);
+    const { url } = ground.firstHost;
+    const name = await threeParts('late');
     const before = await ground.oracle();
     // The engine cannot be made to hold a merge at its commit: it is listed by the proxy for two looks.
     let looks = 0;
@@ -110,19 +133,12 @@ describe('merges', function () {
       }
       // With the first manifest on disk and before the look that comes ahead of the DETACH.
       if (text.includes('AND (database, table, name) NOT IN') && manifests === 1) {
-        await run(url, `SYSTEM START MERGES ${name}`, `OPTIMIZE TABLE ${name} FINAL`, `SYSTEM STOP MERGES ${name}`);
+        await merge(name);
       }
       return undefined;
     });
     try {
-      ground.worker();
-      const spec = ground.spec((document) => {
-        inPlace(document);
-        hostAt(0, proxy.url)(document);
-        document.clickhouse.restart = { none: true };
-      });
-      const done = await ground.cli('start', spec, '--execute', '--watch', '--json');
-      assert.equal(done.code, 0, done.stdout + done.stderr);
+      await migrateBehind(proxy);
       assert.deepEqual(looksBefore, [3, 3]);
       const takes = await sql<{ parts: string }>(url, `SELECT toString(count()) AS parts FROM _ch_zk_migrate.manifests WHERE migration = '${ground.id}' AND kind = 'detach' GROUP BY take ORDER BY min(at)`);
       assert.deepEqual(takes.map(({ parts }) => Number(parts)), [3, 1]);
@@ -134,28 +150,18 @@ describe('merges', function () {
 
   it('that commit after the last look before the DETACH are told by the baseline, which has every row of each partition', async () => {
     ground = await Ground.on('last');
-    const { url, replica } = ground.firstHost;
-    const name = quoteTable({ database: ground.database, table: 'last' });
-    await ground.onEach(`CREATE DATABASE \`${ground.database}\``);
-    await run(url, `CREATE TABLE ${name} (x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/${ground.id}/last', '${replica}') ORDER BY x`);
-    for (const from of [0, 10, 20]) await run(url, `INSERT INTO ${name} SELECT number + ${from} FROM numbers(10)`);
+    const { url } = ground.firstHost;
+    const name = await threeParts('last');
     const before = await ground.oracle();
     let merged = 0;
     const proxy = await ProxyHost.before(url, async ({ text }) => {
       if (text.startsWith('DETACH TABLE') && (merged += 1) === 1) {
-        await run(url, `SYSTEM START MERGES ${name}`, `OPTIMIZE TABLE ${name} FINAL`, `SYSTEM STOP MERGES ${name}`);
+        await merge(name);
       }
       return undefined;
     });
     try {
-      ground.worker();
-      const spec = ground.spec((document) => {
-        inPlace(document);
-        hostAt(0, proxy.url)(document);
-        document.clickhouse.restart = { none: true };
-      });
-      const done = await ground.cli('start', spec, '--execute', '--watch', '--json');
-      assert.equal(done.code, 0, done.stdout + done.stderr);
+      await migrateBehind(proxy);
       const takes = await sql<{ kind: string; parts: string }>(url, `SELECT kind, toString(count()) AS parts FROM _ch_zk_migrate.manifests WHERE migration = '${ground.id}' GROUP BY kind, take ORDER BY min(at)`);
       assert.deepEqual(takes.map(({ kind, parts }) => `${kind} ${parts}`), ['detach 3', 'baseline 1']);
       assert.deepEqual(await ground.oracle(), before);

@@ -9,7 +9,7 @@ import { quoteTable } from '../../src/clickhouse/sql';
 import { blobOfPath } from '../../src/domain/zero-copy';
 import { eventually, Ground, pause, run, type SpecDocument, sql } from '../support/stack';
 import { type ProxiedStatement, ProxyHost } from '../support/proxy-host';
-import { blobsOf, inPlace, LOCK_ROOT, locksUnder } from '../support/zero-copy';
+import { blobsOf, inPlace, LOCK_ROOT, locksUnder, seedClustered } from '../support/zero-copy';
 import { withZooKeeper } from '../support/zookeeper';
 import { setAcl } from '../zookeeper/acl';
 
@@ -31,19 +31,7 @@ describe('zero-copy tables with one shared id in two shards', function () {
     uuid = randomUUID();
     written = new Set();
     ground = await Ground.on('zc_sharers', [1, 2]);
-    name = quoteTable({ database: ground.database, table: 'clustered' });
-    for (const [index, { url }] of ground.hosts.entries()) {
-      await run(
-        url,
-        `CREATE DATABASE \`${ground.database}\``,
-        `CREATE TABLE ${name} UUID '${uuid}' (x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/${ground.id}', 'r${index % 2}') ORDER BY x
-         SETTINGS storage_policy = 'object_storage', max_bytes_to_merge_at_max_space_in_pool = 1`,
-      );
-    }
-    for (const shard of [1, 2]) {
-      await run(hostOf(shard, 0).url, `INSERT INTO ${name} SELECT number + ${shard} FROM numbers(${shard * 10})`);
-      await run(hostOf(shard, 1).url, `SYSTEM SYNC REPLICA ${name}`);
-    }
+    name = await seedClustered(ground, uuid);
     before = await ground.oracle();
     ground.worker();
   });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { quoteTable } from '../../src/clickhouse/sql';
 import type { SeedTable } from '../../src/dev/seed';
 import { CLI, Ground, run, type SpecDocument, sql } from '../support/stack';
-import { assertBlobsAndLocks, blobsOf, idOf, inPlace, LOCK_ROOT, locksUnder, onBlobs } from '../support/zero-copy';
+import { assertBlobsAndLocks, blobsOf, idOf, inPlace, LOCK_ROOT, locksUnder, onBlobs, seedClustered } from '../support/zero-copy';
 import { withZooKeeper } from '../support/zookeeper';
 
 interface Plan {
@@ -319,22 +319,8 @@ describe('zero-copy tables', function () {
 
   it('with one shared id in two shards wait for each other, and keep each its own locks', async () => {
     ground = await Ground.on('zc_sharing', [1, 2]);
-    const name = quoteTable({ database: ground.database, table: 'clustered' });
     const uuid = '01234567-89ab-4def-8123-456789abcdef';
-    for (const [index, { url }] of ground.hosts.entries()) {
-      await run(
-        url,
-        `CREATE DATABASE \`${ground.database}\``,
-        // The replicas of both shards have the same names: only their blobs tell whose lock is whose.
-        `CREATE TABLE ${name} UUID '${uuid}' (x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/${ground.id}', 'r${index % 2}') ORDER BY x
-         SETTINGS storage_policy = 'object_storage', max_bytes_to_merge_at_max_space_in_pool = 1`,
-      );
-    }
-    for (const shard of [1, 2]) {
-      const [first, second] = ground.hostsOfShard(shard);
-      await run(first?.url ?? '', `INSERT INTO ${name} SELECT number + ${shard} FROM numbers(${shard * 10})`);
-      await run(second?.url ?? '', `SYSTEM SYNC REPLICA ${name}`);
-    }
+    const name = await seedClustered(ground, uuid);
     const before = await ground.oracle();
     const alone = await ground.json<Plan>('plan', ground.spec((document) => {
       inPlace(document);

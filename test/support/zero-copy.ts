@@ -2,14 +2,38 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { quoteTable } from '../../src/clickhouse/sql';
 import type { SeedTable } from '../../src/dev/seed';
 import { locksOf, type ZeroCopyLock } from '../../src/domain/zero-copy';
 import type { ZooKeeperSession } from '../../src/zookeeper/session';
-import { type Ground, type SpecDocument, sql } from './stack';
+import { type Ground, run, type SpecDocument, sql } from './stack';
 import { withZooKeeper } from './zookeeper';
 
 /** Where the embedded servers keep their locks, below their root. */
 export const LOCK_ROOT = '/clickhouse/zero_copy/zero_copy_local_blob_storage';
+
+/**
+ * The table `clustered` with one uuid, and so one shared id, on two shards of two replicas, as one that was made ON CLUSTER; of ten rows a
+ * shard's number. Answers its quoted name.
+ */
+export async function seedClustered(ground: Ground, uuid: string): Promise<string> {
+  const name = quoteTable({ database: ground.database, table: 'clustered' });
+  for (const [index, { url }] of ground.hosts.entries()) {
+    await run(
+      url,
+      `CREATE DATABASE \`${ground.database}\``,
+      // The replicas of both shards have the same names: only their blobs tell whose lock is whose.
+      `CREATE TABLE ${name} UUID '${uuid}' (x UInt64) ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/${ground.id}', 'r${index % 2}') ORDER BY x
+       SETTINGS storage_policy = 'object_storage', max_bytes_to_merge_at_max_space_in_pool = 1`,
+    );
+  }
+  for (const shard of [1, 2]) {
+    const [first, second] = ground.hostsOfShard(shard);
+    await run(first?.url ?? '', `INSERT INTO ${name} SELECT number + ${shard} FROM numbers(${shard * 10})`);
+    await run(second?.url ?? '', `SYSTEM SYNC REPLICA ${name}`);
+  }
+  return name;
+}
 
 /** A table on the disk `object_storage`, with so many parts of forty rows. */
 export function onBlobs(database: string, name: string, parts: number, settings: Record<string, string | number> = {}): SeedTable {
