@@ -304,7 +304,10 @@ describe('in place, with metadata that no server can read', function () {
       for (const table of tables) {
         const queues = ground.hosts.map(({ replica }) => ground.from + queue(table, replica));
         const entries = await Promise.all(queues.map(async (at) => ((await session.children(at)) ?? []).map((entry) => `${at}/${entry}`)));
-        for (const path of [ground.from + node(table), ...entries.flat()]) await session.delete(path);
+        // What one of them had not taken into its queue yet when it was detached is in the log.
+        const log = ((await session.children(`${ground.from}${place(table)}/log`)) ?? []).map((entry) => `${ground.from}${place(table)}/log/${entry}`);
+        const asked = await Promise.all(log.map(async (at) => ((await session.get(at))?.data.includes('\nmutate\n') === true ? [at] : [])));
+        for (const path of [ground.from + node(table), ...entries.flat(), ...asked.flat()]) await session.delete(path);
       }
     });
     await reattach();
