@@ -1,81 +1,40 @@
 /**
- * Kills and stops whatever can be killed and stopped, at random instants of migrations over data of random shape. The schedule follows from
- * the seed (`FAULT_SEED`, printed); `FAULT_RUNS` says how many migrations (1 in `npm test`).
+ * Kills and stops whatever can be killed and stopped, at random instants of migrations over data of random shape, to another root or in place, which an
+ * operator lets run, pauses or aborts. The schedule follows from the seed (`FAULT_SEED`, printed); `FAULT_RUNS` says how many migrations (1 in `npm test`).
  */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 
 import { parse } from 'yaml';
 
-import { quoteTable } from '../../src/clickhouse/sql';
-import { type SeedTable, seedTables } from '../../src/dev/seed';
 import { killPart, stackStatus, startPart } from '../../src/dev/stack';
-import { Ground, pause, run, sql } from '../support/stack';
+import { devCommand, Ground, inPlace, pause, type SpecDocument, sql } from '../support/stack';
+import { Dice, randomTables, seedRandom } from './random';
 import { finish, KeptWorker } from './support';
 
 const RUNS = Number(process.env['FAULT_RUNS'] ?? 1);
 /** The one run of `npm test` is always the same schedule; more of them are others every time. */
 const SEED = Number(process.env['FAULT_SEED'] ?? (RUNS === 1 ? 5_000 : Date.now() % 1_000_000));
 
-/** mulberry32: a small generator whose numbers follow from its seed. */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
+/** What the operator does in a run, one after the other: what was aborted is begun again, where it has not gone forward. */
+const HANDS = ['abort', 'none', 'pause', 'none'] as const;
 
-class Dice {
-  private readonly next: () => number;
-  constructor(seed: number) {
-    this.next = generator(seed);
-  }
+/** Ways that a migration goes: half of them with the old metadata deleted before anything is made anew, as by default. */
+const WAYS: Readonly<Record<string, (document: SpecDocument, ground: Ground) => void>> = {
+  'another root': () => undefined,
+  'another root, again': () => undefined,
+  'in place': (document) => {
+    inPlace(document);
+    document.clickhouse.restart = { none: true };
+  },
+  'clean: after-verify': (document, ground) => keepOld('after-verify', document, ground),
+  'clean: never': (document, ground) => keepOld('never', document, ground),
+};
 
-  /** A whole number from `low` to `high`. */
-  number(low: number, high: number): number {
-    return low + Math.floor(this.next() * (high - low + 1));
-  }
-
-  one<T>(of: readonly T[]): T {
-    return of[this.number(0, of.length - 1)] as T;
-  }
-}
-
-/** Ends the name of a table from which rows are deleted once it is filled (a lightweight delete). */
-const DELETED_FROM = ' deleted';
-/** Ends the name of a table that is filled on one replica and fetched by the other: with merges on, or sharing its blobs. */
-const FETCHED = ' fetched';
-
-async function seedRandom(ground: Ground, tables: readonly SeedTable[]): Promise<void> {
-  await ground.seed(tables.filter(({ name }) => !name.endsWith(FETCHED)));
-  await seedTables(ground.hosts, tables.filter(({ name }) => name.endsWith(FETCHED)), { replicate: true });
-  for (const table of tables.filter(({ name }) => name.endsWith(DELETED_FROM))) {
-    await run(ground.firstHost.url, `DELETE FROM ${quoteTable({ database: table.database, table: table.name })} WHERE user < 10 SETTINGS mutations_sync = 2, lightweight_deletes_sync = 2`);
-  }
-}
-
-/** Tables of a random shape. */
-function randomTables(dice: Dice, database: string): SeedTable[] {
-  const columns = 'day Date, user UInt32, note String';
-  const merging = { max_bytes_to_merge_at_max_space_in_pool: 161_061_273_600, max_bytes_to_merge_at_min_space_in_pool: 1_048_576 };
-  const shapes: ((name: string) => SeedTable)[] = [
-    (name) => ({ database, name, columns, partitionBy: 'toYYYYMM(day)', orderBy: 'user', data: [{ select: `SELECT toDate('2024-01-01') + number % 300, number % 97, toString(number) FROM numbers(${dice.number(1, 3_000)})` }] }),
-    (name) => ({ database, name, columns, partitionBy: 'day', orderBy: 'user', data: [{ select: `SELECT toDate('2024-01-01') + number % ${dice.number(30, 200)}, number, 'x' FROM numbers(${dice.number(200, 2_000)})` }] }),
-    (name) => ({ database, name, columns, orderBy: 'user', data: [] }),
-    (name) => ({ database, name, columns: 'p UInt8, x UInt64', partitionBy: 'p', orderBy: 'x', data: Array.from({ length: dice.number(2, 5) }, () => ({ select: 'SELECT number % 2, number FROM numbers(9)' })) }),
-    (name) => ({ database, name, columns, partitionBy: 'toYYYYMM(day)', orderBy: 'user', settings: { min_bytes_for_wide_part: 0 }, data: [{ select: `SELECT toDate('2024-01-01') + number % 90, number, repeat('w', number % 40) FROM numbers(${dice.number(10, 900)})` }] }),
-    // Merged while the migration runs, wherever the server may: the only shape with merges on.
-    (name) => ({ database, name: `${name}${FETCHED}`, columns: 'x UInt64', orderBy: 'x', settings: merging, data: Array.from({ length: dice.number(3, 7) }, (_, i) => ({ select: `SELECT number + ${i * 10} FROM numbers(${dice.number(1, 400)})` })) }),
-    (name) => ({ database, name, columns: 'day Date, user UInt32, note String TTL day + INTERVAL 90 YEAR', partitionBy: 'toYYYYMM(day)', orderBy: 'user', data: [{ select: `SELECT toDate('2024-01-01') + number % 60, number, 't' FROM numbers(${dice.number(10, 600)})` }] }),
-    (name) => ({ database, name: `${name}${DELETED_FROM}`, columns, partitionBy: 'toYYYYMM(day)', orderBy: 'user', data: [{ select: `SELECT toDate('2024-01-01') + number % 120, number % 50, 'd' FROM numbers(${dice.number(50, 900)})` }] }),
-    (name) => ({ database, name: `${name}${FETCHED}`, columns, partitionBy: 'toYYYYMM(day)', orderBy: 'user', settings: { storage_policy: 'object_storage' }, data: [{ select: `SELECT toDate('2024-01-01') + number % 200, number, 'z' FROM numbers(${dice.number(50, 900)})` }] }),
-    (name) => ({ database, name, columns: `${columns}, PROJECTION sums (SELECT user, count() GROUP BY user)`, orderBy: 'user', data: [{ select: `SELECT today(), number % 7, 'p' FROM numbers(${dice.number(10, 900)})` }] }),
-  ];
-  return Array.from({ length: dice.number(6, 14) }, (_, i) => dice.one(shapes)(`t ${i}`));
+function keepOld(clean: string, document: SpecDocument, ground: Ground): void {
+  const reconfigure = (root: string): string[] => devCommand(ground, 'reconfigure-host', '{host}', '--zk-root', root);
+  document.zookeeper['clean'] = clean;
+  document.clickhouse.restart = { reconfigure: reconfigure(ground.root), reconfigureBack: reconfigure(ground.from), command: devCommand(ground, 'restart-host', '{host}'), wave: 2 };
 }
 
 class Tally {
@@ -96,14 +55,61 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
   const repairs = new Tally();
   const failures = new Tally();
   const endings = new Tally();
+  const hands = new Tally();
+  const ends = new Tally();
   let rows = 0;
   let done = 0;
 
   after(() => {
     process.stdout.write(
-      `      seed ${SEED}: ${done} of ${RUNS} runs\n      kills by phase and part: ${kills.toString()}\n      repairs: ${repairs.toString()}\n      failures that were retried: ${failures.toString()}\n      workers that ended by themselves: ${endings.toString()}\n      rows compared: ${rows}\n`,
+      `      seed ${SEED}: ${done} of ${RUNS} runs\n      ways and their ends: ${ends.toString()}\n      kills by phase and part: ${kills.toString()}\n      commands meanwhile: ${hands.toString()}\n      repairs: ${repairs.toString()}\n      failures that were retried: ${failures.toString()}\n      workers that ended by themselves: ${endings.toString()}\n      rows compared: ${rows}\n`,
     );
   });
+
+  /** So many kills, and in the midst of them what the operator does. */
+  async function strike(ground: Ground, worker: KeptWorker, dice: Dice, times: number, hand?: () => Promise<void>): Promise<void> {
+    const handBefore = dice.number(1, times);
+    for (let left = times; left > 0; left -= 1) {
+      await pause(dice.number(0, 3_000));
+      if (left === handBefore) await hand?.();
+      const phase = await phaseOf(ground);
+      if (phase === 'ended') return;
+      const part = dice.one(['worker', 'temporal', 'zookeeper', ...ground.hosts.map(({ name }) => name)]);
+      const stop = dice.one([true, false]);
+      kills.add(`${phase} ${stop ? 'SIGSTOP' : 'SIGKILL'} ${part}`);
+      if (stop) await stopped(ground, worker, part, dice.number(200, 8_000));
+      else await killed(ground, worker, part, dice.number(0, 4_000));
+      readStatusFile(ground);
+    }
+  }
+
+  /** A command of the operator's: one that Temporal did not answer yet is given again. What has ended takes none. */
+  async function told(ground: Ground, ...args: string[]): Promise<void> {
+    const phase = await phaseOf(ground);
+    if (phase === 'ended') return;
+    for (const end = Date.now() + 120_000; ; await pause(1_000)) {
+      const { code, stdout, stderr } = await ground.cli(...args, ground.id, '--json');
+      if (code === 0) break;
+      assert.ok(Date.now() < end && code === 1, `${args.join(' ')}: ${code}, ${stdout}${stderr}`);
+    }
+    hands.add(`${args.join(' ')} in ${phase}`);
+  }
+
+  /** Every row of every table by plain queries, and every replica at work. */
+  async function whole(ground: Ground, before: Readonly<Record<string, string>>): Promise<void> {
+    const after = await ground.oracle();
+    assert.deepEqual(after, before);
+    for (const host of ground.hosts) await writable(host);
+    rows += Object.values(after).reduce((sum, words) => sum + Number.parseInt(words, 10), 0);
+  }
+
+  /** After an abort that went forward the hosts are on their new root, all of them or none. */
+  async function wentForward(ground: Ground): Promise<boolean> {
+    const { hosts } = await stackStatus(ground.up.dir);
+    const there = ground.hosts.map(({ name }) => hosts.find((host) => host.name === name)?.zkRoot === ground.root);
+    assert.equal(new Set(there).size, 1, 'some of the hosts are on the new root');
+    return there.includes(true);
+  }
 
   for (let index = 0; index < RUNS; index += 1) {
     it(`run ${index + 1}: not a row is lost, none doubled, no table left detached`, async () => {
@@ -114,31 +120,44 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
         await seedRandom(ground, randomTables(dice, ground.database));
         const before = await ground.oracle();
         worker = new KeptWorker(ground, (words) => endings.add(words));
-        const spec = ground.spec((document) => (document['parallel'] = { detach: dice.number(1, 4), clean: dice.number(1, 4), restore: dice.number(1, 3) }));
+        const way = dice.one(Object.keys(WAYS));
+        const spec = ground.spec((document) => {
+          document['parallel'] = { detach: dice.number(1, 4), clean: dice.number(1, 4), restore: dice.number(1, 3) };
+          WAYS[way]?.(document, ground);
+        });
+        const hand = HANDS[index % HANDS.length];
+        const hold = dice.number(0, 5_000);
         const started = await ground.cli('start', spec, '--execute', '--json');
         assert.equal(started.code, 0, started.stdout + started.stderr);
-        for (let left = dice.number(2, 4); left > 0; left -= 1) {
-          await pause(dice.number(0, 3_000));
-          const phase = await phaseOf(ground);
-          if (phase === 'ended') break;
-          const part = dice.one(['worker', 'temporal', 'zookeeper', ...ground.hosts.map(({ name }) => name)]);
-          const stop = dice.one([true, false]);
-          kills.add(`${phase} ${stop ? 'SIGSTOP' : 'SIGKILL'} ${part}`);
-          if (stop) await stopped(ground, worker, part, dice.number(200, 8_000));
-          else await killed(ground, worker, part, dice.number(0, 4_000));
-          readStatusFile(ground);
+        await strike(ground, worker, dice, dice.number(2, 4), async () => {
+          if (hand === 'abort') await told(ground, 'abort');
+          if (hand !== 'pause') return;
+          await told(ground, 'pause');
+          await pause(hold);
+          await told(ground, 'resume');
+        });
+        let outcome = await finish(ground, (code) => failures.add(code));
+        if (outcome === 'aborted') {
+          assert.equal(hand, 'abort');
+          await whole(ground, before);
+          const entries = readStatusFile(ground) ?? [];
+          assert.ok(entries.every(({ status }) => ['INIT', 'RESTORED'].includes(status)), JSON.stringify(entries));
+          if (!(await wentForward(ground))) {
+            const again = await ground.cli('start', spec, '--execute', '--json');
+            assert.equal(again.code, 0, again.stdout + again.stderr);
+            await strike(ground, worker, dice, 1);
+            outcome = await finish(ground, (code) => failures.add(code));
+          }
         }
-        const outcome = await finish(ground, (code) => failures.add(code));
-        assert.equal(outcome, 'completed', JSON.stringify(await ground.status()));
+        ends.add(`${way}${hand === 'none' ? '' : `, ${hand}`}: ${outcome}`);
+        if (outcome === 'aborted') assert.ok(hand === 'abort' && (await wentForward(ground)));
+        else assert.equal(outcome, 'completed', JSON.stringify(await ground.status()));
         const said = (await ground.cli('report', ground.id)).stdout;
         for (const [, count] of said.matchAll(/repaired: (\d+) parts/gu)) repairs.add('parts attached by the saved manifest', Number(count));
         for (const [words] of said.matchAll(/proved by the rows of each partition/gu)) repairs.add(words);
-        const after = await ground.oracle();
-        assert.deepEqual(after, before);
-        for (const host of ground.hosts) await writable(host);
-        rows += Object.values(after).reduce((sum, words) => sum + Number.parseInt(words, 10), 0);
+        await whole(ground, before);
         const entries = readStatusFile(ground);
-        assert.ok(entries !== undefined && entries.length === Object.keys(after).length && entries.every(({ status }) => status === 'RESTORED'));
+        assert.ok(entries !== undefined && entries.length === Object.keys(before).length && entries.every(({ status }) => status === 'RESTORED'));
         done += 1;
       } finally {
         worker?.leave();

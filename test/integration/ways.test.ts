@@ -11,7 +11,7 @@ import { quoteTable } from '../../src/clickhouse/sql';
 import { reconfigureHost, restartHost } from '../../src/dev/stack';
 import { ZooKeeperSession } from '../../src/zookeeper/session';
 import { codes, words } from '../support/findings';
-import { CLI, eventually, Ground, run, type SpecDocument, someTables, sql } from '../support/stack';
+import { devCommand, eventually, Ground, run, type SpecDocument, someTables, sql } from '../support/stack';
 import { nodesAt, withZooKeeper } from '../support/zookeeper';
 import { ZooKeeperServer } from '../zookeeper/zookeeper-server';
 
@@ -38,11 +38,6 @@ async function placeOf(url: string, table: string): Promise<{ name: string; path
     url, `SELECT zookeeper_name AS name, zookeeper_path AS path, replica_name AS replica FROM system.replicas WHERE table = '${table}'`,
   );
   return row;
-}
-
-/** A command of the embedded stack as an argument vector for a spec. */
-function dev(ground: Ground, ...args: string[]): string[] {
-  return [process.execPath, CLI, 'dev', ...args, '--dir', ground.up.dir];
 }
 
 /** Puts another part's folder into `detached/` of a table, under the name of an active part: its RESTORE cannot be begun. */
@@ -351,13 +346,13 @@ describe('to another root and to another ensemble, with the old metadata kept', 
   }
 
   function reconfigure({ connect, root }: Place): string[] {
-    return dev(ground, 'reconfigure-host', '{host}', '--zk-root', root, '--zk-port', String(portOf(connect)));
+    return devCommand(ground, 'reconfigure-host', '{host}', '--zk-root', root, '--zk-port', String(portOf(connect)));
   }
 
   function spec(from: Place, to: Place, change: (document: SpecDocument) => void): string {
     return ground.spec((document) => {
       document.zookeeper = { ...from, after: { ...to }, clean: 'after-verify' };
-      document.clickhouse.restart = { reconfigure: reconfigure(to), reconfigureBack: reconfigure(from), command: dev(ground, 'restart-host', '{host}'), wave: 2 };
+      document.clickhouse.restart = { reconfigure: reconfigure(to), reconfigureBack: reconfigure(from), command: devCommand(ground, 'restart-host', '{host}'), wave: 2 };
       change(document);
     });
   }
@@ -591,7 +586,7 @@ describe('hosts and tables that differ, in one spec', function () {
         const [, other] = document.clickhouse.hosts;
         Object.assign(other ?? {}, {
           zookeeper: { root: elsewhere, after: { root: `${ground.root}-b` } },
-          restart: { command: dev(ground, 'restart-host', '{host}', '--zk-root', `${ground.root}-b`) },
+          restart: { command: devCommand(ground, 'restart-host', '{host}', '--zk-root', `${ground.root}-b`) },
         });
         change(document);
       });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { quoteTable } from '../../src/clickhouse/sql';
 import type { SeedTable } from '../../src/dev/seed';
-import { CLI, Ground, run, type SpecDocument, sql } from '../support/stack';
+import { devCommand, Ground, run, type SpecDocument, sql } from '../support/stack';
 import { assertBlobsAndLocks, blobsOf, idOf, inPlace, LOCK_ROOT, locksUnder, onBlobs, seedClustered } from '../support/zero-copy';
 import { withZooKeeper } from '../support/zookeeper';
 
@@ -476,11 +476,11 @@ describe('zero-copy tables', function () {
   it('with the old metadata kept, abort before the first RESTORE returns to the old root and its locks; the same migration then deletes them when all is proved', async () => {
     ground = await Ground.on('zc_after_verify');
     const { before, files, old } = await kept();
-    const reconfigure = (root: string): string[] => [process.execPath, CLI, 'dev', 'reconfigure-host', '{host}', '--zk-root', root, '--dir', ground.up.dir];
+    const reconfigure = (root: string): string[] => devCommand(ground, 'reconfigure-host', '{host}', '--zk-root', root);
     const spec = (change: (document: SpecDocument) => void): string =>
       ground.spec((document) => {
         document.zookeeper['clean'] = 'after-verify';
-        document.clickhouse.restart = { reconfigure: reconfigure(ground.root), reconfigureBack: reconfigure(ground.from), command: [process.execPath, CLI, 'dev', 'restart-host', '{host}', '--dir', ground.up.dir], wave: 2 };
+        document.clickhouse.restart = { reconfigure: reconfigure(ground.root), reconfigureBack: reconfigure(ground.from), command: devCommand(ground, 'restart-host', '{host}'), wave: 2 };
         change(document);
       });
     ground.worker();

@@ -142,7 +142,7 @@ export class Ground {
       clickhouse: {
         user: 'default',
         hosts: this.hosts.map(({ name, url }) => ({ name, url })),
-        restart: { command: [process.execPath, CLI, 'dev', 'restart-host', '{host}', '--zk-root', this.root, '--dir', this.up.dir], wave: 4 },
+        restart: { command: devCommand(this, 'restart-host', '{host}', '--zk-root', this.root), wave: 4 },
       },
       zookeeper: { connect: this.up.zookeeper.connect, root: this.from, after: { root: this.root } },
       tables: {},
@@ -320,6 +320,11 @@ export interface SpecDocument {
   tables: Record<string, unknown>;
   statusFile: string;
   [key: string]: unknown;
+}
+
+/** A command of the embedded stack as an argument vector for a spec. */
+export function devCommand({ up }: Ground, ...args: string[]): string[] {
+  return [process.execPath, CLI, 'dev', ...args, '--dir', up.dir];
 }
 
 /** Changes a spec: nothing moves. */
