@@ -69,8 +69,8 @@ interface Ending {
   readonly manifest: boolean;
 }
 
-/** Merges of a replica stand still from its baseline to its proof: these are the steps between them, and `started` ends it. */
-const STANDS_STILL: readonly Step[] = ['baseline', 'restoring', 'repairing', 'restored'];
+/** Merges of a replica stand still from its ATTACH, which comes before its baseline, to its proof: these are the steps between them, and `started` ends it. */
+const STANDS_STILL: readonly Step[] = ['cleaned', 'baseline', 'restoring', 'repairing', 'restored'];
 
 /** Stopped before the manifest was saved, and never detached, or attached again since. */
 const HERE_AGAIN: readonly Step[] = ['none', 'manifest', 'returned'];

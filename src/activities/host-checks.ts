@@ -57,7 +57,7 @@ async function checkStrandedOthers(host: InspectedHost, found: Findings): Promis
   const rows = await host.server.select<{ what: string; database: string; table: string }>(
     `SELECT concat('a database of the engine ', engine) AS what, name AS database, '' AS table FROM system.databases WHERE engine = 'Replicated'
      UNION ALL SELECT concat('a table of the engine ', engine), database, name FROM system.tables
-       WHERE engine IN ('KeeperMap', 'S3Queue', 'AzureQueue', 'ObjectStorageQueue')
+       WHERE engine IN ('KeeperMap', 'S3Queue', 'AzureQueue', 'ObjectStorageQueue') OR (engine = 'Kafka' AND create_table_query LIKE '%kafka\\_keeper\\_path%')
      ORDER BY database, table`,
     { doing: 'looking what else lives in ZooKeeper' },
   );
@@ -145,27 +145,67 @@ async function checkAsyncInserts(host: InspectedHost, found: Findings): Promise<
 
 const DEPENDENT_ENGINES = ['MaterializedView', 'Distributed', 'Buffer', 'Kafka', 'Dictionary', 'View', 'LiveView', 'WindowView', 'RabbitMQ', 'NATS'];
 
+/** Engines that read from elsewhere, and write by way of materialized views alone. */
+const FEEDING_ENGINES: readonly string[] = ['Kafka', 'RabbitMQ', 'NATS'];
+
+interface Dependant {
+  readonly database: string;
+  readonly table: string;
+  readonly uuid: string;
+  readonly engine: string;
+  readonly query: string;
+  readonly deps: readonly (readonly [string, string])[];
+}
+
 /** What reads from or writes into a table of the inventory is named: while the table is detached, it fails. */
 async function checkDependants(host: InspectedHost, found: Findings): Promise<void> {
-  const rows = await host.server.select<NamedRow & { engine: string; query: string; deps: [string, string][] }>(
-    `SELECT database, name AS table, engine, create_table_query AS query,
-       arrayZip(loading_dependencies_database, loading_dependencies_table) AS deps FROM system.tables
-     WHERE engine IN ({engines:Array(String)}) AND database NOT IN ('system', 'INFORMATION_SCHEMA', 'information_schema')`,
-    { params: { engines: DEPENDENT_ENGINES }, doing: 'looking what depends on the tables' },
-  );
-  if (rows.length === 0) return;
+  const [rows, configured] = await Promise.all([dependantsOf(host), configuredDictionaries(host)]);
   for (const { replica } of selected(host)) {
-    const users = rows.filter((row) => mentions(row, replica.database, replica.table));
+    const users = rows.filter((row) => mentions(row, replica.database, replica.table) || isInner(row, replica.database, replica.table));
     for (const user of users) {
-      found.warn('DEPENDENT', replica, `${user.engine} ${user.database}.${user.table} reads from or writes into it, and fails while it is detached`, 'stop writers and readers for the time of the migration');
+      found.warn('DEPENDENT', replica, `${user.engine} ${user.database}.${user.table} reads from or writes into it, and fails while it is detached`, STOP_THEM);
+    }
+    const feeding = rows.filter(({ engine, database, table }) => FEEDING_ENGINES.includes(engine) && users.some((user) => mentions(user, database, table)));
+    for (const feeder of feeding) {
+      found.warn('DEPENDENT', replica, `${feeder.engine} ${feeder.database}.${feeder.table} feeds a materialized view that writes into it, and is stopped by its errors while it is detached`, STOP_THEM);
+    }
+    for (const { name } of configured.filter(({ source }) => sourceNames(source, replica.database, replica.table))) {
+      found.warn('DEPENDENT', replica, `the dictionary ${name} of the server's configuration reads from it, and is not reloaded while it is detached`, STOP_THEM);
     }
   }
 }
 
-function mentions(row: { database: string; query: string; deps: [string, string][] }, database: string, table: string): boolean {
+const STOP_THEM = 'stop writers and readers for the time of the migration';
+
+async function dependantsOf(host: InspectedHost): Promise<Dependant[]> {
+  return host.server.select<Dependant>(
+    `SELECT database, name AS table, toString(uuid) AS uuid, engine, create_table_query AS query,
+       arrayZip(loading_dependencies_database, loading_dependencies_table) AS deps FROM system.tables
+     WHERE engine IN ({engines:Array(String)}) AND database NOT IN ('system', 'INFORMATION_SCHEMA', 'information_schema')`,
+    { params: { engines: DEPENDENT_ENGINES }, doing: 'looking what depends on the tables' },
+  );
+}
+
+/** Dictionaries of configuration files; the source of one that was never loaded is not known. */
+async function configuredDictionaries(host: InspectedHost): Promise<{ name: string; source: string }[]> {
+  return host.server.select("SELECT name, source FROM system.dictionaries WHERE database = '' AND source != '' ORDER BY name", { doing: 'looking for dictionaries of its configuration' });
+}
+
+function mentions(row: Dependant, database: string, table: string): boolean {
   if (row.deps.some(([db, name]) => db === database && name === table)) return true;
   const forms = (name: string): string[] => [name, quoteIdentifier(name), quoteString(name)];
   // One scan for each that names no such table, which is nearly all of them.
   const tables = forms(table).filter((name) => row.query.includes(name));
   return tables.some((name) => forms(database).some((db) => row.query.includes(`${db}.${name}`) || row.query.includes(`${db}, ${name}`)));
+}
+
+/** A view without TO keeps its rows in a table of its own, which has the view's uuid or name, and which its query does not name. */
+function isInner({ engine, database, table, uuid }: Dependant, ofDatabase: string, inner: string): boolean {
+  return (engine === 'MaterializedView' || engine === 'WindowView') && database === ofDatabase && (inner === `.inner_id.${uuid}` || inner === `.inner.${table}`);
+}
+
+/** As the server says it: `ClickHouse: db.table`, unquoted, with a condition behind it where there is one. */
+function sourceNames(source: string, database: string, table: string): boolean {
+  const name = `ClickHouse: ${database}.${table}`;
+  return source === name || source.startsWith(`${name}, where: `);
 }

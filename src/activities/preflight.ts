@@ -101,7 +101,7 @@ export async function inspect(
     (host) => host !== undefined,
   );
   const known = hosts.some((host) => host.known);
-  const zookeeperAnswers = await checkEnsembles(connections, spec, found);
+  const zookeeperAnswers = await checkEnsembles(connections, spec, hosts, found);
   const taken = zookeeperAnswers ? await checkTakeOver(connections, spec, hosts, found) : new TakenOver();
   if (known) {
     found.warn('ALREADY_BEGUN', { host: '' }, begunWords(spec, hosts), 'a start goes on with it, from what is proved; for a new migration take another id');
@@ -283,35 +283,58 @@ function refuseHost(error: unknown, host: HostSpec, found: Findings): void {
   found.refuse(error.type, { host: host.name }, error.message, fixes[error.type] ?? 'see what the server said');
 }
 
-/** Every ensemble of the spec answers, today's roots exist; roots to come are named when they do not exist yet. */
-async function checkEnsembles(connections: Connections, spec: MigrationSpec, found: Findings): Promise<boolean> {
+interface AskedEnsemble {
+  readonly host: string;
+  /** It is made on the way where it does not exist yet; false where the servers work with it. */
+  readonly toCome: boolean;
+  readonly ensemble: EnsembleSpec;
+  /** Where the spec names its root. */
+  readonly key: string;
+}
+
+/** The ensembles of today and tomorrow, and of the auxiliary ones those with a table of the inventory. */
+function askedEnsembles(spec: MigrationSpec, hosts: readonly InspectedHost[]): AskedEnsemble[] {
+  return [
+    ...spec.hosts.flatMap((host): AskedEnsemble[] => [
+      { host: host.name, toCome: false, ensemble: host.zookeeper, key: 'zookeeper.root' },
+      { host: host.name, toCome: true, ensemble: host.after, key: 'zookeeper.after.root' },
+    ]),
+    ...hosts.flatMap((host) =>
+      host.replicas.flatMap(({ replica, selected }): AskedEnsemble[] => {
+        const ensemble = spec.auxiliary[replica.zookeeperName];
+        return selected && ensemble !== undefined ? [{ host: host.spec.name, toCome: false, ensemble, key: `zookeeper.auxiliary.${replica.zookeeperName}.root` }] : [];
+      }),
+    ),
+  ];
+}
+
+/** Every ensemble that is needed answers, today's roots exist; roots to come are named when they do not exist yet. */
+async function checkEnsembles(connections: Connections, spec: MigrationSpec, hosts: readonly InspectedHost[], found: Findings): Promise<boolean> {
   let answers = true;
   const seen = new Set<string>();
   const silent = new Set<string>();
-  for (const host of spec.hosts) {
-    for (const [when, ensemble] of [['before', host.zookeeper], ['after', host.after]] as const) {
-      const key = JSON.stringify([when, ensemble]);
-      if (seen.has(key) || silent.has(ensemble.connect)) continue;
-      seen.add(key);
-      try {
-        const top = await connections.zookeeper({ connect: ensemble.connect, root: '' }, spec.digestEnv);
-        if (ensemble.root === '' || (await top.exists(ensemble.root)) !== undefined) continue;
-        if (when === 'before') {
-          answers = false;
-          found.refuse('ROOT_MISSING', { host: host.name }, `the ZooKeeper root of today, ${ensemble.root}, does not exist on ${ensemble.connect}`, 'write the <zookeeper><root> of the servers into zookeeper.root');
-        } else if (moves(host)) {
-          found.warn('ROOT_TO_COME', { host: host.name }, `the root ${ensemble.root} does not exist yet on ${ensemble.connect}`, 'it is created before the first restart');
-        }
-      } catch (error) {
+  for (const { host, toCome, ensemble, key } of askedEnsembles(spec, hosts)) {
+    const asked = JSON.stringify([toCome, ensemble]);
+    if (seen.has(asked) || silent.has(ensemble.connect)) continue;
+    seen.add(asked);
+    try {
+      const top = await connections.zookeeper({ connect: ensemble.connect, root: '' }, spec.digestEnv);
+      if (ensemble.root === '' || (await top.exists(ensemble.root)) !== undefined) continue;
+      if (!toCome) {
         answers = false;
-        silent.add(ensemble.connect);
-        if (error instanceof MigrationError && error.type === 'MISSING_VARIABLE') {
-          found.refuse(error.type, { host: host.name }, error.message, 'set it where the worker runs, and start the worker again');
-          continue;
-        }
-        const words = error instanceof MigrationError ? error.message : serverWords(error);
-        found.refuse('ZOOKEEPER_UNAVAILABLE', { host: host.name }, words, `see that ${ensemble.connect} can be reached from here`);
+        found.refuse('ROOT_MISSING', { host }, `the ZooKeeper root of today, ${ensemble.root}, does not exist on ${ensemble.connect}`, `write the <root> of the servers' configuration into ${key}`);
+      } else if (spec.hosts.some((one) => moves(one) && one.after.connect === ensemble.connect && one.after.root === ensemble.root)) {
+        found.warn('ROOT_TO_COME', { host }, `the root ${ensemble.root} does not exist yet on ${ensemble.connect}`, 'it is created before the first restart');
       }
+    } catch (error) {
+      answers = false;
+      silent.add(ensemble.connect);
+      if (error instanceof MigrationError && error.type === 'MISSING_VARIABLE') {
+        found.refuse(error.type, { host }, error.message, 'set it where the worker runs, and start the worker again');
+        continue;
+      }
+      const words = error instanceof MigrationError ? error.message : serverWords(error);
+      found.refuse('ZOOKEEPER_UNAVAILABLE', { host }, words, `see that ${ensemble.connect} can be reached from here`);
     }
   }
   return answers;

@@ -43,6 +43,21 @@ export async function proveAgainstFirst(
   );
 }
 
+/** What the replica lacks of the first one now, and what its queue says of it, in words that end a sentence; nothing where it lacks nothing. */
+export async function lackedOfFirst(connections: Connections, { host, replica, first }: Pick<RestoreInput, 'host' | 'replica' | 'first'>): Promise<string> {
+  if (first === undefined) return '';
+  const ours = connections.host(host);
+  const [mine, other] = await Promise.all([activeParts(ours, replica), activeParts(connections.host(first.host), first.replica)]);
+  const { missingParts, missingRows } = compareManifests(other, mine, 'hashOfUncompressedFiles');
+  if (missingParts === 0) return '';
+  const [entry] = await ours.select<{ part: string; why: string }>(
+    `SELECT new_part_name AS part, if(last_exception != '', last_exception, postpone_reason) AS why FROM system.replication_queue
+     WHERE database = {database:String} AND table = {table:String} AND why != '' ORDER BY create_time, part LIMIT 1`,
+    { params: { database: replica.database, table: replica.table }, doing: `reading the queue of ${replicaLabel(replica)}` },
+  );
+  return `; ${missingParts} parts with ${missingRows} rows of it are on the first replica (${first.host.name}) alone${entry === undefined ? '' : `; ${entry.part} does not come: ${entry.why}`}`;
+}
+
 async function digestOfActive(host: ClickHouseHost, replica: ReplicaRef): Promise<string> {
   const rows = await host.select<{ digest: string; parts: string }>(
     `SELECT count() AS parts, sum(sipHash64(partition_id, rows, hash_of_uncompressed_files)) AS digest FROM system.parts

@@ -1,5 +1,6 @@
 import { CODES } from '../clickhouse/errors';
 import { statements } from '../clickhouse/sql';
+import { askTogether, labelOf, ofTables, rowsOf } from '../clickhouse/together';
 import { readNote, type ReplicaNote } from '../clickhouse/store';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
@@ -13,7 +14,7 @@ import { isStillHeld, stillHeld } from './hold';
 import { collisionsInDetached, nameableParts, repairParts, wherePartsLie } from './repair';
 import { repairAsPlain } from './repair-plain';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, runningStatement, waitingWords, waitWhileRunning } from './look';
-import { heldByFirst, insertedSince, proveByRows, proveAgainstFirst, ROW_KEEPING_ENGINES } from './proof';
+import { heldByFirst, insertedSince, lackedOfFirst, proveByRows, proveAgainstFirst, ROW_KEEPING_ENGINES } from './proof';
 import { refusalOf, send, type StatementEnd, statementId } from './statement';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { sameSetting } from './zero-copy-facts';
@@ -322,6 +323,7 @@ async function settle(connections: Connections, input: RestoreInput, note: Repli
   let best = progressOf(standing);
   let since = Date.now();
   let renewed = false;
+  let fetched = '';
   for (let pauseMs = 20; !isSettled(standing, input); pauseMs = Math.min(pauseMs * 1.5, 2_000)) {
     // Nothing is on its way any more, yet parts are missing: waiting longer brings none.
     if (standing.queueSize === 0 && !standing.readonly && Date.now() - since > QUIET_MS) return standing;
@@ -335,12 +337,27 @@ async function settle(connections: Connections, input: RestoreInput, note: Repli
     await sleep(pauseMs);
     standing = await look(connections, input, note);
     const progress = progressOf(standing);
-    if (progress > best) {
-      best = progress;
+    const now = standing.queueSize > 0 ? await fetchedSoFar(connections.host(input.host), input.replica) : '';
+    if (progress > best || now !== fetched) {
+      best = Math.max(best, progress);
       since = Date.now();
     }
+    fetched = now;
   }
   return standing;
+}
+
+/** How far the fetches of a replica are: one of a large part takes longer than anything else that is waited for. */
+async function fetchedSoFar(host: ClickHouseHost, { database, table }: InventoryReplica): Promise<string> {
+  const rows = await askTogether(host, 'fetches', { database, table }, async (tables) => {
+    const { condition, params } = ofTables(tables);
+    const all = await host.select<{ database: string; table: string; part: string; bytes: string }>(
+      `SELECT database, table, result_part_name AS part, bytes_read_compressed AS bytes FROM system.replicated_fetches WHERE ${condition('database', 'table')} ORDER BY part`,
+      { params, doing: `looking what ${labelOf(tables)} fetch` },
+    );
+    return tables.map(rowsOf(all));
+  });
+  return rows.map(({ part, bytes }) => `${part} ${bytes}`).join(' ');
 }
 
 /** Where replicas need not become active, one that is short of parts and has nothing to do gets no more by itself. */
@@ -405,10 +422,10 @@ async function prove(
     throw new MigrationError('PROOF_FAILED', `${label}: ${standing.unlisted} parts differ between the server and ZooKeeper's record of it`);
   }
   if (standing.queueSize > 0) {
-    throw new MigrationError('NOT_CAUGHT_UP', `${label} has not caught up: ${standing.queueSize} entries in its queue`);
+    throw new MigrationError('NOT_CAUGHT_UP', `${label} has not caught up: ${standing.queueSize} entries in its queue${await lackedOfFirst(connections, input)}`);
   }
   if (standing.readonly && input.writable === 'required') {
-    throw new MigrationError('NOT_CAUGHT_UP', `${label} has its parts, but is still readonly`);
+    throw new MigrationError('NOT_CAUGHT_UP', `${label} has its parts, but is still readonly${await lackedOfFirst(connections, input)}`);
   }
   if (standing.readonly) words.push('it is readonly (verify.writable: report)');
   if (input.first !== undefined) await proveAgainstFirst(connections, input, input.first);

@@ -72,6 +72,7 @@ export class MigrationState {
     this.started = now;
     if (input.carried !== undefined) this.restoreFrom(input.carried);
     else if (input.resume !== undefined) this.resumeFrom(input.resume, now);
+    else this.decisions = input.spec.allowMissingReplicas.map((name) => ({ at: now, what: `the replica "${name}" may be missing (--allow-missing-replica)` }));
   }
 
   get spec(): MigrationInput['spec'] {

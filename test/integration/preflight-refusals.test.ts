@@ -222,12 +222,17 @@ describe('preflight refuses what the engine shows', function () {
       `CREATE TABLE ${db}.kafka (p UInt8, x UInt64) ENGINE = Kafka('127.0.0.1:1', 't', 'g', 'JSONEachRow')`,
       `CREATE MATERIALIZED VIEW ${db}.feeding TO ${used} AS SELECT p, x FROM ${db}.kafka`,
       `CREATE DICTIONARY ${db}.words (x UInt64, p UInt8) PRIMARY KEY x SOURCE(CLICKHOUSE(DB '${ground.database}' TABLE 'used \\' here')) LAYOUT(FLAT()) LIFETIME(0)`,
+      `CREATE MATERIALIZED VIEW ${db}.keeping ENGINE = ReplicatedMergeTree('/clickhouse/${ground.id}/inner', 'a') ORDER BY x AS SELECT x FROM ${used}`,
     );
     const { refusals, warnings } = await planned(ground, only("used ' here"));
     assert.deepEqual(refusals, []);
-    const named = warnings.filter((warning) => warning.code === 'DEPENDENT' && warning.host === host).map(({ message }) => / \S+?\.(\w+) reads/u.exec(message.replace(ground.database, 'db'))?.[1]).sort();
-    assert.deepEqual(named, ['buffered', 'feeding', 'reading', 'words', 'writing']);
-    await run(url, `DROP TABLE ${db}.feeding SYNC`, `DROP TABLE ${db}.kafka SYNC`);
+    const namedBy = (found: typeof warnings): (string | undefined)[] =>
+      found.filter((warning) => warning.code === 'DEPENDENT' && warning.host === host).map(({ message }) => / \S+?\.(\w+ (?:reads|feeds))/u.exec(message.replace(ground.database, 'db'))?.[1]).sort();
+    assert.deepEqual(namedBy(warnings), ['buffered reads', 'feeding reads', 'kafka feeds', 'keeping reads', 'reading reads', 'words reads', 'writing reads']);
+    // Its own rows are in a table that its query does not name.
+    const [inner] = await sql<{ name: string }>(url, `SELECT name FROM system.tables WHERE database = '${ground.database}' AND startsWith(name, '.inner')`);
+    assert.deepEqual(namedBy((await planned(ground, only(`${ground.database}.${inner?.name ?? ''}`))).warnings), ['keeping reads']);
+    await run(url, `DROP TABLE ${db}.keeping SYNC`, `DROP TABLE ${db}.feeding SYNC`, `DROP TABLE ${db}.kafka SYNC`);
   });
 
   it('a variable with the digest for ZooKeeper that the worker lacks', async () => {
@@ -251,6 +256,19 @@ describe('preflight refuses what the engine shows', function () {
       document.zookeeper['auxiliary'] = { [zk2]: { connect: ground.up.zookeeper.connect, root } };
     });
     assert.deepEqual(words(named.refusals), []);
+    // Nobody listens there: found with everything else, and not when its tables' turn has come.
+    const silent = await planned(ground, (document) => {
+      only('elsewhere')(document);
+      document.zookeeper['auxiliary'] = { [zk2]: { connect: '127.0.0.1:1', root } };
+    });
+    assert.deepEqual(words(silent.refusals), ['ZOOKEEPER_UNAVAILABLE']);
+    assert.ok(silent.refusals.every(({ fix }) => fix.includes('127.0.0.1:1')), JSON.stringify(silent.refusals));
+    const wrong = await planned(ground, (document) => {
+      only('elsewhere')(document);
+      document.zookeeper['auxiliary'] = { [zk2]: { connect: ground.up.zookeeper.connect, root: `${root}/nowhere` } };
+    });
+    assert.deepEqual(words(wrong.refusals), ['ROOT_MISSING']);
+    assert.ok(wrong.refusals.every(({ fix }) => fix.includes(`zookeeper.auxiliary.${zk2}.root`)), JSON.stringify(wrong.refusals));
   });
 
   it('replicas that differ where the metadata is lost: a warning, for nobody can make them equal any more', async () => {
@@ -298,6 +316,15 @@ describe('preflight refuses what the engine shows', function () {
         assert.ok(codes.includes(code), codes.join(' '));
       });
     }
+
+    it('a dictionary of the configuration file that reads from it: a warning', async () => {
+      const of = (table: string): Promise<string[]> =>
+        through(async (statement) => {
+          if (!statement.text.includes('FROM system.dictionaries')) return undefined;
+          return JSON.stringify({ data: [{ name: 'prices', source: `ClickHouse: ${ground.database}.${table}` }], rows: 1 });
+        }, 'plain');
+      assert.deepEqual([await of('plain'), await of('plain, where: x > 1'), await of('plain too')], [['DEPENDENT'], ['DEPENDENT'], []]);
+    });
 
     for (const kind of ['merge', 'fetch']) {
       it(`a ${kind} that takes longer than it waits`, async () => {

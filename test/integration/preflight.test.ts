@@ -8,7 +8,7 @@ import { quoteTable } from '../../src/clickhouse/sql';
 import type { Finding } from '../../src/domain/summary';
 import { codes, planned } from '../support/findings';
 import { ProxyHost } from '../support/proxy-host';
-import { Ground, hostAt, inPlace, run, someTables, type SpecDocument, sql } from '../support/stack';
+import { client, Ground, hostAt, inPlace, run, someTables, type SpecDocument, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
 /** A server that is none of ClickHouse's. */
@@ -129,9 +129,16 @@ describe('preflight refuses', function () {
     assert.deepEqual(found.map(({ host, table }) => `${host} ${table ?? ''}`), ground.hosts.map(({ name }) => `${name} t1`));
   });
 
-  it('to strand what else lives in ZooKeeper: a Replicated database; tables and access storage that the embedded engine cannot have (a scripted answer)', async () => {
+  it('to strand what else lives in ZooKeeper: a Replicated database, a Kafka table with its offsets; tables and access storage that the embedded engine cannot have (a scripted answer)', async () => {
     const kept = `kept ${ground.id}`;
+    const offsets = `\`${ground.database}\`.\`offsets\``;
     await run(ground.firstHost.url, `CREATE DATABASE \`${kept}\` ENGINE = Replicated('/clickhouse/databases/${ground.id}', 's', 'r')`);
+    const made = client(ground.firstHost.url);
+    await made.command({
+      query: `CREATE TABLE ${offsets} (x UInt64) ENGINE = Kafka('127.0.0.1:1', 't', 'g', 'JSONEachRow') SETTINGS kafka_keeper_path = '/clickhouse/${ground.id}/kafka', kafka_replica_name = 'r'`,
+      clickhouse_settings: { allow_experimental_kafka_offsets_storage_in_keeper: 1 },
+    });
+    await made.close();
     const proxy = await ProxyHost.before(ground.hosts[1]?.url ?? '', ({ text }) => {
       if (text.includes('a table of the engine')) return Promise.resolve(JSON.stringify({ data: [{ what: 'a table of the engine KeeperMap', database: 'd', table: 'kv' }], rows: 1 }));
       if (text.includes('FROM system.user_directories')) return Promise.resolve(JSON.stringify({ data: [{ name: 'shared' }], rows: 1 }));
@@ -141,13 +148,14 @@ describe('preflight refuses', function () {
       const found = await refusals(hostAt(1, proxy.url));
       assert.deepEqual(codes(found), ['STRANDED']);
       assert.deepEqual(found.map(({ host, db = '', table = '', message }) => [host, db, table, /engine \w+|access storage "\w+"/u.exec(message)?.[0]]), [
+        [ground.firstHost.name, ground.database, 'offsets', 'engine Kafka'],
         [ground.firstHost.name, kept, '', 'engine Replicated'],
         [ground.hosts[1]?.name, '', '', 'access storage "shared"'],
         [ground.hosts[1]?.name, 'd', 'kv', 'engine KeeperMap'],
       ]);
     } finally {
       await proxy.close();
-      await run(ground.firstHost.url, `DROP DATABASE \`${kept}\` SYNC`);
+      await run(ground.firstHost.url, `DROP DATABASE \`${kept}\` SYNC`, `DROP TABLE ${offsets} SYNC`);
     }
   });
 
