@@ -9,6 +9,7 @@ import type { ZooKeeperSession } from '../zookeeper/session';
 import { ensureAttached } from './attach';
 import { type Connections, ensembleOf, fence, fenced, report } from './deps';
 import { updateOf } from './detach';
+import { areOfGoneHosts } from './gone-replicas';
 import { readHold, stillHeld } from './hold';
 import { lookAtReplica, untilActive } from './look';
 import { refuseTree } from './path-guard';
@@ -156,17 +157,6 @@ async function ownAway(
       throw new MigrationError('REPLICA_LIVE', `${path}: the replica "${name}" is active in ZooKeeper`);
     }),
   );
-}
-
-/** Whether these are replicas of hosts that the abort leaves out, by what the inventory noted of them. */
-async function areOfGoneHosts(connections: Connections, { migration, hosts, hostsGone, goneHosts }: CleanInput, names: readonly string[]): Promise<boolean> {
-  const [target] = hosts;
-  if (hostsGone !== true || target === undefined) return false;
-  const sealed = (await readHold(connections.host(target), migration)).hosts.filter(({ name }) => goneHosts?.includes(name) !== false);
-  // An inventory of before they were noted, or with too many to note, does not tell.
-  if (sealed.length === 0 || sealed.some(({ replicas }) => replicas.length === 0)) return true;
-  const theirs = new Set(sealed.flatMap(({ replicas }) => replicas));
-  return names.every((name) => theirs.has(name));
 }
 
 /** Before its old metadata goes: the server has it attached and active, which is at its new place, for at the old one ZooKeeper would say so. */
@@ -350,20 +340,31 @@ export async function sameRecord(
   for (const record of damaged ? owing : []) refuseOwed(path, record, record.owed.filter((kind) => !FETCHED.has(kind)), '');
   if (damaged || records.length === 1) return;
   const all = new Set(owing.flatMap(({ parts }) => [...parts]));
-  for (const { name, parts } of owing.filter((one) => one.parts.size !== all.size)) {
-    for (const part of await unlistedParts(zookeeper, `${path}/replicas/${name}`, held(name))) if (all.has(part)) parts.add(part);
-  }
-  const short = owing.filter(({ parts, owed }) => parts.size !== all.size || owed.length > 0);
+  const compared = await Promise.all(
+    owing.map(async (one) => {
+      const lacking = lackingOf(one.parts, all);
+      if (lacking.length === 0) return { ...one, lacking };
+      const unlisted = new Set(await unlistedParts(zookeeper, `${path}/replicas/${one.name}`, held(one.name)));
+      return { ...one, lacking: lacking.filter((part) => !unlisted.has(part)) };
+    }),
+  );
+  const short = compared.filter(({ lacking, owed }) => lacking.length > 0 || owed.length > 0);
   if (short.length === 0) return;
   const words = short.map(
-    ({ name, parts, queue, unread, owed }) =>
-      `"${name}" has ${parts.size} of ${all.size} parts, ${queue.length} in its queue, ${unread.length} unread in the log (end ${end})${owed.length === 0 ? '' : `, of which it has to do ${owed.length} (${[...new Set(owed)].join(', ')})`}`,
+    ({ name, lacking, queue, unread, owed }) =>
+      `"${name}" has ${all.size - lacking.length} of ${all.size} parts, ${queue.length} in its queue, ${unread.length} unread in the log (end ${end})${owed.length === 0 ? '' : `, of which it has to do ${owed.length} (${[...new Set(owed)].join(', ')})`}`,
   );
-  const ahead = owing.filter(({ parts }) => parts.size === all.size).map(({ name }) => name);
-  if (ahead.length < owing.length) words.push(`what is lacking was written by way of ${ahead.map((name) => `"${name}"`).join(', ') || 'several'}`);
+  const ahead = compared.filter(({ lacking }) => lacking.length === 0).map(({ name }) => name);
+  if (ahead.length < compared.length) words.push(`what is lacking was written by way of ${ahead.map((name) => `"${name}"`).join(', ') || 'several'}`);
   throw new MigrationError('REPLICAS_DIFFER', `${path}: ZooKeeper's record of the replicas differs: ${words.join('; ')}`, {
     details: { behind: short.map(({ name }) => name), ahead },
   });
+}
+
+/** What a record lacks of all parts. A part that a merge put out of use is registered until its server removes it, each at a time of its own. */
+function lackingOf(parts: ReadonlySet<string>, all: ReadonlySet<string>): readonly string[] {
+  const index = new PartIndex([...parts]);
+  return [...all].filter((part) => !index.hasMadeOf(part));
 }
 
 /** The entries that bring a part, in words of {@link stillOwed}. */

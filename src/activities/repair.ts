@@ -1,3 +1,5 @@
+import { dirname } from 'node:path/posix';
+
 import type { ClickHouseHost } from '../clickhouse/host';
 import { statements } from '../clickhouse/sql';
 import { STORE_DATABASE, type ReplicaNote } from '../clickhouse/store';
@@ -60,6 +62,22 @@ export async function nameableParts(host: ClickHouseHost, migration: string, rep
     throw new MigrationError('NEEDS_HAND', `${replicaLabel(replica)}: ${stuck.length} part(s) lie in detached/ under a name that SQL cannot attach. On the host: ${commands} ; then retry`);
   }
   return missing;
+}
+
+/**
+ * A server that died while it moved the parts out of the way, which is how RESTORE begins, has the later ones still, and would give them numbers
+ * before the earlier ones. Where the row that stays is chosen by their order, each part has to be at its place before RESTORE.
+ *
+ * @throws MigrationError `NEEDS_HAND` with the command that puts them back, which no SQL does on a table without metadata
+ */
+export async function refuseOtherOrder(host: ClickHouseHost, migration: string, replica: ReplicaRef, note: ReplicaNote): Promise<void> {
+  const missing = await nameableParts(host, migration, replica, note);
+  if (missing.length === 0) return;
+  const commands = missing.map(({ path, name }) => `mv '${path}' '${dirname(dirname(path))}/${name}'`).join(' && ');
+  throw new MigrationError(
+    'NEEDS_HAND',
+    `${replicaLabel(replica)}: ${missing.length} part(s) were moved to detached/ by a RESTORE that died, and its engine chooses among rows by the order of their parts, which they would lose there. On the host: ${commands} ; then retry`,
+  );
 }
 
 export async function attachParts(host: ClickHouseHost, migration: string, replica: InventoryReplica, parts: readonly MissingPart[]): Promise<void> {

@@ -10,8 +10,9 @@ import { type Connections, ensembleOf, fence, report, sleep, stopIfCancelled, tu
 import { startBackground, stopBackground } from './background';
 import { updateOf } from './detach';
 import { ensureAttached, reattach } from './attach';
+import { deleteOfGone } from './gone-replicas';
 import { isStillHeld, stillHeld } from './hold';
-import { collisionsInDetached, nameableParts, repairParts, wherePartsLie } from './repair';
+import { collisionsInDetached, nameableParts, refuseOtherOrder, repairParts, wherePartsLie } from './repair';
 import { repairAsPlain } from './repair-plain';
 import { compareWithBaseline, lookAtReplica, type ReplicaState, runningStatement, waitingWords, waitWhileRunning } from './look';
 import { heldByFirst, insertedSince, lackedOfFirst, proveByRows, proveAgainstFirst, ROW_KEEPING_ENGINES } from './proof';
@@ -107,9 +108,13 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   await sameSetting(connections, input.host, replica, note);
   const registered = await isRegistered(connections, input);
   if (note.status === 'RESTORED' && registered) return { note, held: true };
+  const words: string[] = [];
   if (!registered) {
+    const gone = input.first === undefined ? await deleteOfGone(connections, input) : undefined;
+    if (gone !== undefined) words.push(gone);
     // Nothing on the server renews the session of a table without metadata.
     if (state.readonly && state.sessionExpired) state = await reattach(connections, input, note);
+    if (input.first === undefined && !ROW_KEEPING_ENGINES.has(state.engine)) state = await inOrder(connections, input, note, state);
     note = await restore(connections, input, note, state);
   }
   let standing = await look(connections, input, note);
@@ -117,7 +122,6 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
     await untilQuiet(connections, input);
     standing = await settle(connections, input, note, await look(connections, input, note));
   }
-  const words: string[] = [];
   // On another replica than the first an attached part would be added to the first's as well, and its rows be there twice.
   if (input.first === undefined && standing.difference.missingParts > 0) {
     if (standing.readonly && (await canBeNamed(connections, input, note)) > 0) {
@@ -145,6 +149,16 @@ async function restoreAndProve(connections: Connections, input: RestoreInput): P
   note = { ...note, seq: note.seq + 1, status: 'RESTORED', step: 'restored' };
   await connections.notes(input.host).write(migration, replica, note);
   return { note, held: true, ...(words.length === 0 ? {} : { words: words.join('; ') }) };
+}
+
+/** Has every part of a table whose rows are chosen by the order of its parts at its place before RESTORE: what a hand has put back the server sees at its next ATTACH. */
+async function inOrder(connections: Connections, input: RestoreInput, note: ReplicaNote, state: ReplicaState): Promise<ReplicaState> {
+  const { migration, replica } = input;
+  const host = connections.host(input.host);
+  const { difference } = await compareWithBaseline(host, migration, replica, note, 'hash_of_all_files');
+  if (difference.missingParts === 0) return state;
+  await refuseOtherOrder(host, migration, replica, note);
+  return reattach(connections, input, note);
 }
 
 /**

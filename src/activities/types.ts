@@ -213,6 +213,10 @@ export interface RestoreInput {
   readonly sharing?: true;
   /** It is a zero-copy table. Told for the others than the first. */
   readonly zeroCopy?: true;
+  /** Hosts that an abort leaves out since they are gone for good, by their names in the spec. */
+  readonly goneHosts?: readonly string[];
+  /** Replicas that are gone for good by the word of whoever started the migration. */
+  readonly allowMissingReplicas?: readonly string[];
 }
 
 export interface MergesInput {

@@ -38,6 +38,13 @@ export class PartIndex {
     return part !== undefined && (this.byPartition().get(part.partition) ?? []).some((one) => coversBlocks(one, part));
   }
 
+  /** Has it, or one that was made of it since: with all of its blocks and mutations, of a higher level or mutated again. */
+  hasMadeOf(name: string): boolean {
+    if (this.names.has(name)) return true;
+    const part = parsePartName(name);
+    return part !== undefined && (this.byPartition().get(part.partition) ?? []).some((one) => coversBlocks(one, part) && one.level >= part.level && one.mutation >= part.mutation);
+  }
+
   private byPartition(): Map<string, PartName[]> {
     if (this.partitions !== undefined) return this.partitions;
     const all = new Map<string, PartName[]>();

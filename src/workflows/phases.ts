@@ -362,6 +362,8 @@ export class Phases {
         alone: table.replicas.length === 1,
         ...(table.sharers === undefined ? {} : { sharing: true as const }),
         ...(after?.zeroCopy === true ? { zeroCopy: true as const } : {}),
+        ...(this.state.withoutHosts.length === 0 ? {} : { goneHosts: this.state.withoutHosts }),
+        ...(spec.allowMissingReplicas.length === 0 ? {} : { allowMissingReplicas: spec.allowMissingReplicas }),
       },
     ]);
     this.runner.took([replica], outcome);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 
-import { areMerged, type CountedPart, outsideOf, parsePartName } from '../../src/domain/part-name';
+import { areMerged, type CountedPart, outsideOf, parsePartName, PartIndex } from '../../src/domain/part-name';
 
 const parts = (...names: string[]): CountedPart[] => names.map((name) => ({ name, rows: 10 }));
 
@@ -15,6 +15,26 @@ describe('the name of a part', () => {
   it('tells which parts a list neither has nor covers', () => {
     assert.deepEqual(outsideOf(['a_0_5_2', 'b_1_1_0'], ['a_0_5_2', 'a_2_3_1', 'a_5_6_1', 'b_2_2_0', 'c_1_1_0', 'x']), ['a_5_6_1', 'b_2_2_0', 'c_1_1_0', 'x']);
   });
+});
+
+describe('a list of parts', () => {
+  const index = new PartIndex(['a_0_5_2', 'a_6_6_0_9', 'b_1_1_0']);
+  for (const [name, made] of [
+    ['a_0_5_2', true],
+    ['a_2_3_1', true],
+    ['a_0_0_0', true],
+    ['a_6_6_0', true],
+    ['a_0_5_2_9', false],
+    ['a_2_3_3', false],
+    ['a_5_6_1', false],
+    ['b_2_2_0', false],
+    ['c_0_5_0', false],
+    ['20180101_20180131_1_1_0', false],
+  ] as const) {
+    it(`has ${made ? '' : 'nothing that was made of '}${name}${made ? ', or what was made of it' : ''}`, () => {
+      assert.equal(index.hasMadeOf(name), made);
+    });
+  }
 });
 
 describe('parts that came for others', () => {

@@ -4,6 +4,7 @@ import { quoteTable } from '../../src/clickhouse/sql';
 import { killPart, startPart } from '../../src/dev/stack';
 import { ProxyHost, TAKEN } from '../support/proxy-host';
 import { eventually, Ground, hostAt, inPlace, run, someTables, sql, userTables } from '../support/stack';
+import { withZooKeeper } from '../support/zookeeper';
 
 const TABLES = 5;
 
@@ -125,6 +126,37 @@ describe('an abort, with a host that is gone for good', function () {
 
   it('that comes back when the others have lived on, and was lost right after a deletion: theirs is not deleted, and the start says so', async () => {
     await comesBackTooLate('ZK_CLEANED');
+  });
+
+  it('whose replicas were restored first: what they made of their paths is deleted, and those of the others are restored without them', async () => {
+    const [lost, other] = ground.hosts;
+    assert.ok(lost !== undefined && other !== undefined);
+    let asked = false;
+    const proxy = await ProxyHost.before(other.url, ({ text }) => {
+      if (!text.startsWith('SYSTEM RESTORE REPLICA')) return undefined;
+      asked = true;
+      return TAKEN;
+    });
+    try {
+      const worker = ground.worker();
+      // Of equal replicas that of the first host is elected.
+      assert.equal((await ground.cli('start', ground.spec(hostAt(1, proxy.url)), '--execute')).code, 0);
+      await eventually(() => asked, 'the RESTORE of another than the first');
+      await killPart(ground.up.dir, lost.name);
+      worker.kill('SIGKILL');
+      proxy.script = () => undefined;
+      ground.worker();
+      const aborted = await ground.cli('abort', ground.id, '--without-host', lost.name, '--watch', '--json');
+      assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+      assert.deepEqual(await sql(other.url, 'SELECT table FROM system.replicas WHERE is_readonly'), []);
+      assert.deepEqual(await ground.oracle([other]), Object.fromEntries(Object.entries(before).filter(([name]) => name.startsWith(`${other.name} `))));
+      const [place] = await sql<{ path: string }>(other.url, "SELECT zookeeper_path AS path FROM system.replicas WHERE table = 't0'");
+      const replicas = await withZooKeeper(ground.up, (session) => session.children(`${ground.root}${place?.path ?? ''}/replicas`));
+      assert.deepEqual(replicas, [other.replica]);
+      assert.match((await ground.cli('status', ground.id, '--tables')).stdout, /gone for good, had made of/u);
+    } finally {
+      await proxy.close();
+    }
   });
 
   it('of a migration that was terminated with its nodes deleted restores the tables of the others', async () => {

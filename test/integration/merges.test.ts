@@ -4,6 +4,7 @@ import { quoteTable } from '../../src/clickhouse/sql';
 import type { SeedTable } from '../../src/dev/seed';
 import { ProxyHost, TAKEN } from '../support/proxy-host';
 import { eventually, Ground, hostAt, inPlace, pause, run, sql } from '../support/stack';
+import { withZooKeeper } from '../support/zookeeper';
 
 /** As servers have it by default: what may be merged is chosen as soon as there is enough of it. */
 const MERGING = 'max_bytes_to_merge_at_max_space_in_pool = 161061273600, max_bytes_to_merge_at_min_space_in_pool = 1048576';
@@ -112,6 +113,27 @@ describe('merges', function () {
     } finally {
       await proxy.close();
     }
+  });
+
+  it('whose sources one server has removed already, and another not yet, make no difference between replicas', async () => {
+    ground = await Ground.on('removed');
+    await ground.seed([manyParts('removed')], { replicate: true });
+    const name = quoteTable({ database: ground.database, table: 'removed' });
+    await run(ground.firstHost.url, `OPTIMIZE TABLE ${name} FINAL SETTINGS alter_sync = 2`);
+    const before = await ground.oracle();
+    const [place] = await sql<{ replica: string }>(ground.firstHost.url, `SELECT replica_path AS replica FROM system.replicas WHERE database = '${ground.database}'`);
+    await withZooKeeper(ground.up, async (session) => {
+      const parts = `${ground.from}${place?.replica ?? ''}/parts`;
+      const sources = ((await session.children(parts)) ?? []).filter((part) => part.endsWith('_0'));
+      assert.equal(sources.length, PARTS);
+      for (const part of sources) await session.deleteTree(`${parts}/${part}`);
+    });
+    ground.worker();
+    const done = await ground.cli('start', ground.spec((document) => (document['preflight'] = { wait: '500ms' })), '--execute', '--watch', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    const { decisions } = await ground.json<{ decisions: { what: string }[] }>('status', ground.id);
+    assert.deepEqual(decisions.filter(({ what }) => what.includes('goes back')), []);
+    assert.deepEqual(await ground.oracle(), before);
   });
 
   it('that were past their last look at being stopped, and one that commits after the manifest was saved, are in the manifest that counts', async () => {

@@ -1,6 +1,6 @@
 /** Replicas of one path that do not have the same: writers that do not stop, a replica with more, one with parts of its own, a host gone for good. */
 import assert from 'node:assert/strict';
-import { renameSync } from 'node:fs';
+import { mkdirSync, renameSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 import { Connections } from '../../src/activities/deps';
@@ -325,6 +325,36 @@ describe('replicas that do not have the same', function () {
     assert.equal(await finish(ground, (code) => failures.push(code)), 'completed');
     assert.deepEqual(failures, ['NEEDS_HAND']);
     assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('a RESTORE that died while it moved the parts out of the way: they are put back before it, where their order says which row stays', async () => {
+    const order = name('order');
+    for (const { url, replica } of ground.hosts) {
+      await run(url, `CREATE TABLE ${order} (x UInt64, note String) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/${ground.id}/order', '${replica}') ORDER BY x SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1`);
+    }
+    for (const nth of [1, 2, 3, 4]) await run(one.url, `INSERT INTO ${order} VALUES (1, 'the ${nth}.')`);
+    await run(other.url, `SYSTEM SYNC REPLICA ${order}`);
+    const stays = async (): Promise<unknown> => Promise.all(ground.hosts.map(({ url }) => sql(url, `SELECT note FROM ${order} FINAL`)));
+    assert.deepEqual(await stays(), [[{ note: 'the 4.' }], [{ note: 'the 4.' }]]);
+    const before = await ground.oracle();
+    await start(['restore']);
+    for (const { url } of ground.hosts) {
+      const parts = await sql<{ path: string }>(url, `SELECT path FROM system.parts WHERE active AND database = '${ground.database}' AND table = 'order' ORDER BY min_block_number LIMIT 2`);
+      assert.equal(parts.length, 2);
+      await run(url, `DETACH TABLE ${order} SYNC`);
+      for (const { path } of parts) {
+        const folder = path.replace(/\/$/u, '');
+        mkdirSync(join(dirname(folder), 'detached'), { recursive: true });
+        renameSync(folder, join(dirname(folder), 'detached', basename(folder)));
+      }
+      await run(url, `ATTACH TABLE ${order}`);
+    }
+    await ground.cli('approve', ground.id, 'restore');
+    const failures: string[] = [];
+    assert.equal(await finish(ground, (code) => failures.push(code)), 'completed');
+    assert.deepEqual([...new Set(failures)], ['NEEDS_HAND']);
+    assert.deepEqual(await ground.oracle(), before);
+    assert.deepEqual(await stays(), [[{ note: 'the 4.' }], [{ note: 'the 4.' }]]);
   });
 
   it('a replica whose host is gone for good: refused, allowed by name, recorded, and the others are whole', async () => {
