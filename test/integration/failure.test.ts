@@ -3,7 +3,8 @@ import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { connectTemporal } from '../../src/client';
-import { CLI, Ground, inPlace, run, someTables, type SpecDocument, type StatusDocument, sql, userTables } from '../support/stack';
+import { ProxyHost } from '../support/proxy-host';
+import { CLI, Ground, hostAt, inPlace, run, someTables, type SpecDocument, type StatusDocument, sql, userTables } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 import { setAcl } from '../zookeeper/acl';
 
@@ -249,6 +250,50 @@ describe('a table whose restore cannot succeed', function () {
     const retried = await ground.cli('retry', ground.id, '--watch', '--json');
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('before its baseline merges again once it is left out', async () => {
+    const [part] = await sql<{ path: string }>(ground.firstHost.url, `SELECT path FROM system.parts WHERE active AND database = '${ground.database}' AND table = 't2' ORDER BY name LIMIT 1`);
+    assert.ok(part !== undefined);
+    await atTheGateBefore('restart', (document) => (document['onFailure'] = 'continue'));
+    rmSync(part.path, { recursive: true });
+    const marks = ground.marks();
+    await ground.cli('approve', ground.id, 'restart');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    const merges = (): string[] => ground.statements(marks, /^SYSTEM ST(?:OP|ART) MERGES .*t2/u).filter(({ host }) => host === ground.firstHost.name).map(({ text }) => text.slice(0, 'SYSTEM START'.length));
+    assert.equal(merges().at(-1), 'SYSTEM STOP ');
+    const retried = await ground.cli('retry', ground.id, '--skip', '*.t2', '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    assert.equal(merges().at(-1), 'SYSTEM START');
+  });
+
+  it('for a part of it is not in ZooKeeper\'s record after its RESTORE is not proved', async () => {
+    const proxy = await ProxyHost.before(ground.firstHost.url, async ({ text, real }) => {
+      if (!text.startsWith('SYSTEM RESTORE REPLICA') || !text.includes('t1')) return undefined;
+      const answer = await real();
+      const [place] = await sql<{ replica: string }>(ground.firstHost.url, `SELECT replica_path AS replica FROM system.replicas WHERE database = '${ground.database}' AND table = 't1'`);
+      await withZooKeeper(ground.up, async (session) => {
+        const parts = `${ground.root}${place?.replica ?? ''}/parts`;
+        const [name] = (await session.children(parts)) ?? [];
+        await session.deleteTree(`${parts}/${name ?? ''}`);
+      });
+      return answer.text;
+    });
+    try {
+      ground.worker();
+      const spec = ground.spec((document) => {
+        document['onFailure'] = 'continue';
+        hostAt(0, proxy.url)(document);
+      });
+      assert.equal((await ground.cli('start', spec, '--execute', '--watch')).code, 1);
+      const { failures, counts } = await ground.status();
+      const [failed] = failures.filter(({ host }) => host === ground.firstHost.name);
+      assert.deepEqual([failed?.table, failed?.code], ['t1', 'PROOF_FAILED'], JSON.stringify(failures));
+      assert.match(failed?.message ?? '', /1 parts differ between the server and ZooKeeper's record of it/u);
+      assert.equal(counts.RESTORED, 2 * (TABLES - 1));
+    } finally {
+      await proxy.close();
+    }
   });
 });
 

@@ -4,15 +4,17 @@ import { mkdirSync, renameSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 import { Connections } from '../../src/activities/deps';
-import type { CleanInput } from '../../src/activities/types';
+import { lackedOfFirst } from '../../src/activities/proof';
+import type { CleanInput, HostTarget } from '../../src/activities/types';
 import { withWriters } from '../../src/activities/writers';
 import { quoteTable } from '../../src/clickhouse/sql';
 import { killPart } from '../../src/dev/stack';
 import { MigrationError } from '../../src/domain/failure';
+import type { InventoryReplica } from '../../src/domain/inventory';
 import type { MigrationSummary } from '../../src/domain/summary';
 import { finish } from '../faults/support';
 import { editRows, ProxyHost } from '../support/proxy-host';
-import { Ground, hostAt, inPlace, pause, run, someTables, sql } from '../support/stack';
+import { eventually, Ground, hostAt, inPlace, pause, run, someTables, sql } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 
 type Host = Ground['hosts'][number];
@@ -212,6 +214,23 @@ describe('replicas that do not have the same', function () {
       assert.match(await named(true), /^they differ; since it was first detached it was written by user "default" from 127\.0\.0\.1 \(.*\), 1 INSERT$/u);
       await slow;
       assert.equal(await named(false), 'they differ');
+    } finally {
+      await connections.close();
+    }
+  });
+
+  it('one that cannot fetch is told what it lacks, on whom that is, and why it does not come', async () => {
+    await run(one.url, `SYSTEM STOP FETCHES ${name('t0')}`);
+    await run(other.url, insert('t0', 20, 5_000));
+    const connections = new Connections({});
+    const target = ({ name: host, url }: Host): HostTarget => ({ name: host, url, user: 'default' }) as HostTarget;
+    const replica = (host: Host) => ({ host: host.name, database: ground.database, table: 't0' }) as InventoryReplica;
+    const lacked = (): Promise<string> => lackedOfFirst(connections, { host: target(one), replica: replica(one), first: { host: target(other), replica: replica(other) } });
+    try {
+      await eventually(async () => (await lacked()).includes('does not come'), 'why it does not come');
+      assert.match(await lacked(), new RegExp(`^; 1 parts with 20 rows of it are on the first replica \\(${other.name}\\) alone; 203001_\\S+ does not come: .*fetches`, 'u'));
+      await run(one.url, `SYSTEM START FETCHES ${name('t0')}`, `SYSTEM SYNC REPLICA ${name('t0')}`);
+      assert.equal(await lacked(), '');
     } finally {
       await connections.close();
     }
