@@ -6,7 +6,7 @@ import { killPart, startPart } from '../../src/dev/stack';
 import { ProxyHost } from '../support/proxy-host';
 import { type Child, eventually, Ground, hostAt, pause, someTables, type SpecDocument, sql } from '../support/stack';
 import { nodesAt, wholeTree } from '../support/zookeeper';
-import { finish, reasons, statementSeen, stoppedInsideRestore } from './support';
+import { finish, reasons, statementSeen, stoppedInside, stoppedInsideRestore } from './support';
 
 const RESTORE = /^\s*SYSTEM RESTORE REPLICA/u;
 /** Notes for how many seconds a server has been up, then runs the command that restarts it. */
@@ -183,11 +183,14 @@ describe('a worker that stands still until another has done its work', function 
       const marks = ground.marks();
       assert.equal((await ground.cli('start', inPlace, '--execute', '--json')).code, 0);
       // In the middle of detach, and of clean: what each had in hand was looked at before it fell asleep.
-      for (const seen of [() => statementSeen(ground, marks, /^DETACH TABLE/u), () => ground.until(({ counts }) => counts.ZK_CLEANED > 0, 'clean')]) {
+      for (const [activity, seen] of [
+        ['detachReplica', () => statementSeen(ground, marks, /^DETACH TABLE/u)],
+        ['cleanTable', () => ground.until(({ counts }) => counts.ZK_CLEANED > 0, 'clean')],
+      ] as const) {
         await seen();
-        const worker = awake.pop();
-        worker?.kill('SIGSTOP');
-        if (worker !== undefined) asleep.push(worker);
+        const worker = awake.pop() ?? assert.fail('no worker');
+        await stoppedInside(ground, worker, activity);
+        asleep.push(worker);
         awake.push(ground.worker());
       }
       const outcome = await finish(ground);

@@ -17,6 +17,19 @@ export async function statementSeen(ground: Ground, marks: Readonly<Record<strin
 }
 
 /**
+ * Stops a worker (SIGSTOP) while it has such an activity in hand: begun, and neither ended nor given up. No other worker runs.
+ */
+export async function stoppedInside(ground: Ground, worker: Child, activity: string): Promise<void> {
+  await eventually(async () => {
+    worker.kill('SIGSTOP');
+    const { pendingActivities } = await ground.described();
+    if (pendingActivities.some((pending) => pending.activity === activity && pending.state === 'started')) return true;
+    worker.kill('SIGCONT');
+    return false;
+  }, `a worker with ${activity} in hand`);
+}
+
+/**
  * Waits for a RESTORE to be in its middle, on a machine of any speed: the hosts run for some milliseconds at a time, and stand still (SIGSTOP) while
  * the parts that they have registered are counted. Answers the first host with `atLeast` parts, and leaves it standing; the others go on.
  *
