@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 
 import { execa } from 'execa';
 
@@ -14,6 +15,28 @@ export async function statementSeen(ground: Ground, marks: Readonly<Record<strin
     return seen !== undefined;
   }, `a statement like ${pattern.source}`, { everyMs: 20 });
   return seen ?? '';
+}
+
+/** The codes that a host's statements ended with since `marks`, of those whose text matches; 0 is success. */
+export function codesOf(ground: Ground, marks: Readonly<Record<string, number>>, pattern: RegExp, on: string): number[] {
+  const host = ground.hosts.find(({ name }) => name === on) ?? assert.fail(on);
+  const lines = readFileSync(host.statementLog).subarray(marks[on] ?? 0).toString().split('\n').slice(0, -1);
+  const logged = lines.map((line) => JSON.parse(line) as { queryId: string; text?: string; code?: number });
+  const ids = new Set(logged.filter(({ text }) => text !== undefined && pattern.test(text)).map(({ queryId }) => queryId));
+  return logged.flatMap(({ queryId, code }) => (code !== undefined && ids.has(queryId) ? [code] : []));
+}
+
+/**
+ * Stops a worker (SIGSTOP) while it has such an activity in hand: begun, and neither ended nor given up. No other worker runs.
+ */
+export async function stoppedInside(ground: Ground, worker: Child, activity: string): Promise<void> {
+  await eventually(async () => {
+    worker.kill('SIGSTOP');
+    const { pendingActivities } = await ground.described();
+    if (pendingActivities.some((pending) => pending.activity === activity && pending.state === 'started')) return true;
+    worker.kill('SIGCONT');
+    return false;
+  }, `a worker with ${activity} in hand`);
 }
 
 /**

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 
 import { MockActivityEnvironment } from '@temporalio/testing';
 
@@ -59,13 +60,15 @@ describe('a dry run', function () {
 
   async function changesNothing(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
     const before = await world(ground);
-    const marks = ground.marks();
+    const [marks, files] = [ground.marks(), readdirSync(ground.dir)];
     const done = await ground.cli(...args);
     const statements = ground.statements(marks, /./u).map(({ text }) => text);
     const after = await world(ground);
     const quiet = (lines: readonly string[]): string[] => lines.filter((line) => !restless.has(line.slice(0, line.lastIndexOf(' {'))));
     assert.deepEqual(quiet(after.zookeeper), quiet(before.zookeeper));
     assert.deepEqual(after.hosts, before.hosts);
+    // No status file either, which would lie there.
+    assert.deepEqual(readdirSync(ground.dir), files);
     assert.ok(statements.length > 10, `${statements.length} statements were seen: too few to show anything`);
     assert.deepEqual(statements.filter((text) => !LOOKS.test(text)), []);
     assert.ok(before.zookeeper.length > 100, `the tree has ${before.zookeeper.length} nodes`);

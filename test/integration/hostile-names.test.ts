@@ -17,6 +17,7 @@ import type { HostSpec } from '../../src/domain/spec';
 import { planned } from '../support/findings';
 import { ProxyHost } from '../support/proxy-host';
 import { Ground, hostAt, run, type SpecDocument } from '../support/stack';
+import { withZooKeeper } from '../support/zookeeper';
 
 const SCRIPT = '<script>alert(1)</script>';
 const DATABASES = ['it\'s `a` \\ "database"\nof {x} 100%25..', 'база 表'];
@@ -48,6 +49,23 @@ const REPLICAS = ["r'1 `x` \\ \"y\" %2e", 'реплика 2'];
 const PASSWORD = 'Tell-Nobody-12345';
 const VARIABLE = 'CH_ZK_MIGRATE_TEST_PASSWORD';
 
+/** What it says to ZooKeeper of itself. */
+const DIGEST = 'mover:Tell-Nobody-67890';
+const DIGEST_VARIABLE = 'CH_ZK_MIGRATE_TEST_DIGEST';
+const SECRETS = [PASSWORD, DIGEST, 'Tell-Nobody-67890'];
+
+/** Some of the tables, and how the Web UI's markdown has them: as a reader of it sees them, they are what they are. */
+const IN_MARKDOWN: Readonly<Record<string, string>> = {
+  '`; DROP TABLE system.one; --': '\\`; DROP TABLE system.one; --',
+  '../../etc/passwd': '../../etc/passwd',
+  '{x} {database} {uuid}': '\\{x\\} \\{database\\} \\{uuid\\}',
+  'tab\tnew\nline\r\u0007': 'tab new line \\\\u\\{7\\}',
+  [SCRIPT]: '&lt;script&gt;alert\\(1\\)&lt;/script&gt;',
+  '| a | **b** | [c](javascript:d) |': '\\| a \\| \\*\\*b\\*\\* \\| \\[c\\]\\(javascript:d\\) \\|',
+  'таблица 表 é': 'таблица 表 é',
+  ['x'.repeat(140)]: 'x'.repeat(140),
+};
+
 const HOST = { restart: { strategy: { kind: 'command', command: ['true'] } } } as unknown as HostSpec;
 
 /** Exactly what a run is said to need, and for each of these rights a user that lacks it. */
@@ -74,6 +92,7 @@ describe('hostile names, and a user with no right too many', function () {
     ground = Ground.over(await stackUp({ dir, remember: false }), 'hostile');
     assert.deepEqual(ground.hosts.map(({ replica }) => replica), REPLICAS);
     process.env[VARIABLE] = PASSWORD;
+    process.env[DIGEST_VARIABLE] = DIGEST;
     for (const [i, { url }] of ground.hosts.entries()) {
       for (const database of DATABASES) await run(url, `CREATE DATABASE ${quoteIdentifier(database)}`);
       for (const [n, [table, path]] of TABLES.entries()) {
@@ -90,14 +109,21 @@ describe('hostile names, and a user with no right too many', function () {
   });
 
   after(async () => {
-    Reflect.deleteProperty(process.env, VARIABLE);
+    for (const variable of [VARIABLE, DIGEST_VARIABLE]) Reflect.deleteProperty(process.env, variable);
     await ground.end();
     await stackDown(dir, { deleteData: true });
   });
 
   const as = (user: string) => (document: SpecDocument): void => {
     document.clickhouse.user = user;
-    if (user === 'mover') document.clickhouse.passwordEnv = VARIABLE;
+    if (user !== 'mover') return;
+    document.clickhouse.passwordEnv = VARIABLE;
+    document.zookeeper['digestEnv'] = DIGEST_VARIABLE;
+  };
+
+  const gated = (document: SpecDocument): void => {
+    as('mover')(document);
+    Object.assign(document, { pauseBefore: ['restore'], onFailure: 'continue' });
   };
 
   it('each right that is missing is refused, with the statement that gives it', async () => {
@@ -156,8 +182,26 @@ describe('hostile names, and a user with no right too many', function () {
     assert.doesNotMatch(text.stdout, /[\u0000-\u0009\u000b-\u001f\u007f]/u);
 
     const worker = ground.worker();
-    const started = await ground.cli('start', ground.spec(as('mover')), '--execute', '--watch', '--json');
-    assert.equal(started.code, 0, `${started.stdout}\n${started.stderr}`);
+    const started = await ground.cli('start', ground.spec(gated), '--execute', '--watch', '--json');
+    assert.equal(started.code, 4, `${started.stdout}\n${started.stderr}`);
+    // Somebody has taken the new places of some, so that the Web UI names them.
+    const taken = TABLES.filter(([table]) => table in IN_MARKDOWN).map(([, path]) => `${ground.root}${path}`);
+    await withZooKeeper(ground.up, async (session) => {
+      for (const path of taken) await session.ensurePath(`${path}/replicas/stranger`);
+    });
+    await ground.cli('approve', ground.id, 'restore');
+    const failed = await ground.cli('watch', ground.id, '--json');
+    assert.equal(failed.code, 1, `${failed.stdout}\n${failed.stderr}`);
+    const details = await ground.details();
+    const listed = details.split('\n').filter((line) => line.includes('REPLICA_LIVE: '));
+    assert.equal(listed.length, taken.length, details);
+    for (const name of Object.values(IN_MARKDOWN)) assert.ok(listed.some((line) => line.includes(`.${name} (restore)`)), `${name}\n${details}`);
+    assert.doesNotMatch(details, /[<>]|[^\P{Cc}\n]|\p{Cf}/u);
+    await withZooKeeper(ground.up, async (session) => {
+      for (const path of taken) await session.deleteTree(path);
+    });
+    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(retried.code, 0, `${retried.stdout}\n${retried.stderr}`);
     assert.deepEqual(await ground.oracle(), before);
 
     const names = (entries: readonly { host: string; db: string; table: string; zk_path: string; replica: string; status: string }[]): string[] =>
@@ -180,11 +224,11 @@ describe('hostile names, and a user with no right too many', function () {
     assert.match(refused.stdout, /AUTHENTICATION_FAILED/u);
     worker.kill('SIGTERM');
     const { all } = (await worker) as { all: string };
-    const said = [text, started, html, refused, await ground.cli('status', ground.id, '--tables', '--json'), await ground.cli('doctor', ground.spec(as('mover')))].map((one) => `${one.stdout}${one.stderr}`);
+    const said = [text, started, failed, retried, html, refused, await ground.cli('status', ground.id, '--tables', '--json'), await ground.cli('doctor', ground.spec(as('mover')))].map((one) => `${one.stdout}${one.stderr}`);
     // Temporal's whole database (histories, memos, failures), and all that the program wrote.
     const files = [dir, ground.dir].flatMap((folder) => readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile() && entry.name !== 'stack.json').map(({ name }) => join(folder, name)));
     const stored = files.map((file) => readFileSync(file, 'latin1'));
-    assert.ok(stored.some((content) => content.includes(ground.id) && content.includes(VARIABLE)), files.join(' '));
-    for (const content of [all, ...said, ...stored]) assert.ok(!content.includes(PASSWORD));
+    for (const variable of [VARIABLE, DIGEST_VARIABLE]) assert.ok(stored.some((content) => content.includes(ground.id) && content.includes(variable)), files.join(' '));
+    for (const content of [all, details, ...said, ...stored]) assert.deepEqual(SECRETS.filter((secret) => content.includes(secret)), []);
   });
 });

@@ -4,12 +4,15 @@ import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 
 import { connectTemporal } from '../../src/client/connect';
-import { Ground, pause, run, someTables, sql } from '../support/stack';
+import { statements } from '../../src/clickhouse/sql';
+import { Ground, pause, run, someTables, sql, userTables } from '../support/stack';
 import { wholeTree } from '../support/zookeeper';
 
 const SENT = /^\s*(DETACH TABLE|SYSTEM RESTORE REPLICA)/u;
 
 const CHANGES = /^\s*(DETACH|ATTACH|SYSTEM RESTORE REPLICA|SYSTEM STOP MERGES|INSERT INTO _ch_zk_migrate.manifests)/u;
+const MANIFEST = /^\s*INSERT INTO _ch_zk_migrate\.manifests/u;
+const AFTER_DETACH = /^\s*(?:ATTACH TABLE|SYSTEM (?:STOP|START) MERGES|SYSTEM RESTORE REPLICA|INSERT INTO _ch_zk_migrate\.manifests)/u;
 /** `PAUSE_MS=120000` for the minutes of a real lunch. */
 const PAUSE_MS = Number(process.env['PAUSE_MS'] ?? 2_000);
 
@@ -18,6 +21,30 @@ function repeated(statements: readonly { host: string; text: string }[]): string
   const seen = new Map<string, number>();
   for (const { host, text } of statements) seen.set(`${host} ${text}`, (seen.get(`${host} ${text}`) ?? 0) + 1);
   return [...seen].filter(([, times]) => times > 1).map(([statement]) => statement);
+}
+
+/**
+ * From its ATTACH to its proof a table stands still: its merges are stopped before its baseline is saved, once more right before its RESTORE, and
+ * started when all is over. The text of a manifest's INSERT does not name its table: there are never more of them than tables that stand still.
+ */
+async function assertStandStill(ground: Ground, marks: Readonly<Record<string, number>>): Promise<void> {
+  for (const { name, url } of ground.hosts) {
+    const sent = ground.statements(marks, AFTER_DETACH).filter(({ host }) => host === name).map(({ text }) => text.trim());
+    const since = sent.slice(sent.findIndex((text) => text.startsWith('ATTACH TABLE')));
+    const tables = await userTables(url);
+    const stops = new Set(tables.map(statements.stopMerges));
+    const [still, baselines] = [new Set<string>(), [] as number[]];
+    for (const text of since) {
+      if (stops.has(text)) still.add(text);
+      if (MANIFEST.test(text)) baselines.push(still.size);
+    }
+    assert.equal(baselines.length, tables.length, name);
+    assert.ok(baselines.every((tablesStill, before) => tablesStill > before), `${name}: a baseline of a table whose merges go on`);
+    for (const table of tables) {
+      const order = [statements.attach(table), statements.stopMerges(table), statements.stopMerges(table), statements.restore(table), statements.startMerges(table)];
+      assert.deepEqual(since.filter((text) => order.includes(text)), order, name);
+    }
+  }
 }
 
 describe('a whole migration to a new root, on two replicas', function () {
@@ -48,6 +75,7 @@ describe('a whole migration to a new root, on two replicas', function () {
     assert.equal(mirrored.length, 24);
     assert.ok(mirrored.every((entry) => entry['status'] === 'RESTORED' && entry['old_metadata'] === 'deleted'));
     assert.deepEqual(repeated(ground.statements(marks, SENT)), []);
+    await assertStandStill(ground, marks);
     const again = await ground.cli('start', ground.spec(), '--execute', '--json');
     assert.equal(again.code, 1);
     assert.match(again.stdout, /ALREADY_COMPLETED/u);

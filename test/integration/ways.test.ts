@@ -785,4 +785,26 @@ describe('to another path in the same ensemble, in SQL alone', function () {
     const mirrored = parse(readFileSync(ground.statusFile, 'utf8')) as Record<string, unknown>[];
     assert.deepEqual([...new Set(mirrored.map((entry) => String(entry['zk_path'])))].sort(), [...new Set(old)].sort());
   });
+
+  it("no table is converted once the server's default is another than planned; set back, retry completes", async () => {
+    const [id, asked] = [`${ground.id}-changed`, `/elsewhere ${ground.id}/{shard}/{uuid}`];
+    const before = await ground.oracle();
+    await defaultPath(asked);
+    assert.equal((await ground.cli('start', spec(asked, 'after-verify', ['restart'], id), '--execute', '--watch')).code, 4);
+    await defaultPath(DEFAULT);
+    const marks = ground.marks();
+    await ground.cli('approve', id, 'restart');
+    const stopped = await ground.cli('watch', id, '--json');
+    assert.equal(stopped.code, 1, stopped.stdout + stopped.stderr);
+    const { failures } = JSON.parse(stopped.stdout) as { failures: { code: string; message: string }[] };
+    assert.deepEqual(codes(failures), ['WRONG_PATH']);
+    for (const { message } of failures) assert.match(message, /is left as it is: its path would become \/clickhouse\/tables\/1\/.*default_replica_path.*\/elsewhere .* is asked for/u);
+    assert.deepEqual(ground.statements(marks, /^(?:ATTACH|DETACH)/u), []);
+
+    await defaultPath(asked);
+    const done = await ground.cli('retry', id, '--watch', '--json');
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.deepEqual([await faulty(ground), await ground.oracle()], [[], before]);
+    for (const path of await paths()) assert.match(path, /^\/elsewhere .*\/1\/[0-9a-f-]{36}$/u);
+  });
 });

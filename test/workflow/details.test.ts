@@ -34,6 +34,18 @@ describe('text for the Web UI', () => {
     assert.deepEqual(shape(page(evil)), shape(page('plain')));
     assert.doesNotMatch(page(evil), /<|>/u);
   });
+
+  it('has a very long name whole, and one of another alphabet as it is', () => {
+    for (const name of ['x'.repeat(5_000), 'база таблица', '表格', 'ジャーナル', 'é è ñ', '🦆 '.repeat(500).trim()]) {
+      const text = detailsText({
+        ...summary({ outcome: 'failed', failuresTotal: 1 }),
+        failures: [{ host: name, database: name, table: name, phase: 'detach', code: 'UNKNOWN', message: name }],
+        hosts: [{ host: name, done: 1, failed: 1, total: 2 }],
+      }, new RateMeter());
+      assert.ok(text.includes(`- ${name} ${name}.${name} (detach) UNKNOWN: ${name}`), text);
+      assert.ok(text.includes(`| ${name} | 1 | 1 | 2 |`), text);
+    }
+  });
 });
 
 describe('the pace in the text for the Web UI', () => {
