@@ -52,7 +52,7 @@ export async function finishMigration(connections: Connections, input: FinishInp
     await Promise.all(holding.map((target) => letGoOn(connections, target, endings)));
     for (const target of holding) await addEvent(connections.host(target), input.migration, 'released', { why: input.release });
   }
-  const loose = endings.flatMap(looseEnds).slice(0, LEFTOVER_TABLES_SHOWN);
+  const loose = endings.flatMap((ending) => looseEnds(ending, input)).slice(0, LEFTOVER_TABLES_SHOWN);
   return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }), ...(blobs === undefined ? {} : { blobs }) };
 }
 
@@ -165,13 +165,14 @@ function refuseUnfinished(endings: readonly Ending[]): void {
 }
 
 /** What somebody should know of a replica that counts as done. */
-function looseEnds(ending: Ending): FinishOutcome['loose'][number][] {
+function looseEnds(ending: Ending, { writable }: FinishInput): FinishOutcome['loose'][number][] {
   const { host, database, table, status, step, attached, readonly, zeroCopy } = ending;
   const says = (what: LooseEnd): FinishOutcome['loose'][number] => ({ host, db: database, table, what });
   if (!attached) return [says('not attached')];
   return [
     ...(status === 'ZK_CLEANED' && step !== 'returned' ? [says('without metadata')] : []),
     ...(step === 'returned' && readonly ? [says('readonly')] : []),
+    ...(status === 'RESTORED' && readonly && writable !== 'report' ? [says('restored and readonly')] : []),
     ...(zeroCopy && STANDS_STILL.includes(step) ? [says('without merges')] : []),
   ];
 }

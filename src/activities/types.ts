@@ -132,6 +132,8 @@ export interface CleanInput {
    * at the new place, the old nodes go (`clean: after-verify`).
    */
   readonly keep: 'delete' | 'keep' | 'delete-old';
+  /** With `delete-old`: the hosts at their new place, where every replica has to be registered. Absent in the histories of before it was asked. */
+  readonly newPlaces?: readonly HostTarget[];
   /** An abort leaves hosts out that are gone for good: replicas of theirs are no strangers, as long as they are not active. */
   readonly hostsGone?: boolean;
   /** Those hosts, by the names that they had in the spec. Absent in the histories of before they were told. */
@@ -250,6 +252,8 @@ export interface FinishInput {
   readonly secretEnvs?: readonly string[];
   /** What the migration was begun with on these hosts; absent in the histories of before it was asked for. */
   readonly replicas?: number;
+  /** Whether a replica may be readonly and count as restored, which its note says then. Absent in the histories of before it was asked. */
+  readonly writable?: 'required' | 'report';
 }
 
 /** What the spec's listing of the object storage shows, or why it does not. */
@@ -264,7 +268,7 @@ export type UnnamedBlobs =
   | { readonly fault: string };
 
 /** What somebody should know of a replica that counts as done. */
-export type LooseEnd = 'not attached' | 'without metadata' | 'readonly' | 'without merges';
+export type LooseEnd = 'not attached' | 'without metadata' | 'readonly' | 'restored and readonly' | 'without merges';
 
 export interface FinishOutcome {
   readonly counts: StatusCounts;

@@ -61,6 +61,8 @@ function looseEnd({ host, db, table, what }: FinishOutcome['loose'][number]): Fi
       return { code: 'LEFT_READONLY', host, db, table, message: 'it was left out after its metadata had gone, and is readonly', fix: 'SYSTEM RESTORE REPLICA, replica by replica, when it is as it should be; or a migration in place' };
     case 'readonly':
       return { code: 'LEFT_READONLY', host, db, table, message: 'it is attached again with its rows, and readonly: nothing can be written to it', fix: 'see zookeeper_exception in system.replicas; where its metadata had gone before: a migration in place' };
+    case 'restored and readonly':
+      return { code: 'LEFT_READONLY', host, db, table, message: 'it was restored and proved, and is readonly since: nothing can be written to it', fix: 'see zookeeper_exception in system.replicas, and whether its server is at the place where it was restored; where its metadata is gone: a migration in place' };
     case 'without merges':
       return { code: 'LEFT_WITHOUT_MERGES', host, db, table, message: 'it was left out before every part of its table was proved to have its zero-copy lock: merges, moves and the removal of old parts are stopped until its server starts again', fix: 'SYSTEM START MERGES, START MOVES and START CLEANUP, when every active part of every replica has its lock; see docs/zero-copy.md' };
     default:
@@ -630,6 +632,7 @@ class Migration {
             ...this.listing(),
             release: aborted ? 'aborted' : 'completed',
             skip: this.state.skip,
+            writable: this.state.spec.verify.writable,
             replicas: this.state.reachable.hosts.reduce((sum, { name }) => sum + (this.state.perHost[name] ?? 0), 0),
           },
         ],
