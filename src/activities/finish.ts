@@ -3,11 +3,13 @@ import { statements } from '../clickhouse/sql';
 import { addEvent, latestNotesSql, noteOfRow, type ReplicaNote, SEALED_ROWS, type Step, STORE_DATABASE } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
+import { placeWords } from '../domain/restart-words';
 import { startBackground } from './background';
 import { type Connections, report } from './deps';
 import { readHold, stillHeld } from './hold';
 import { tallyTargets } from './inventory';
 import { lookAtReplica, waitWhileRunning } from './look';
+import { begunToLeave } from './restart';
 import { send, statementId } from './statement';
 import { detachedTables } from './take-over-look';
 import { blobsLeft, locksLeft } from './zero-copy-left';
@@ -52,8 +54,15 @@ export async function finishMigration(connections: Connections, input: FinishInp
     await Promise.all(holding.map((target) => letGoOn(connections, target, endings)));
     for (const target of holding) await addEvent(connections.host(target), input.migration, 'released', { why: input.release });
   }
+  const begun = input.release === 'aborted' ? await begunToMove(connections, input) : [];
   const loose = endings.flatMap((ending) => looseEnds(ending, input)).slice(0, LEFTOVER_TABLES_SHOWN);
-  return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }), ...(blobs === undefined ? {} : { blobs }) };
+  return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(begun.length === 0 ? {} : { begun }), ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }), ...(blobs === undefined ? {} : { blobs }) };
+}
+
+/** Hosts that run where they ran before, and whose configuration may name the new place by now. */
+async function begunToMove(connections: Connections, { migration, before = [] }: FinishInput): Promise<NonNullable<FinishOutcome['begun']>> {
+  const hosts = await Promise.all(before.map(async (target) => ({ target, to: await begunToLeave(connections.host(target), migration, target.zookeeper) })));
+  return hosts.flatMap(({ target, to }) => (to === undefined ? [] : [{ host: target.name, from: placeWords(target.zookeeper), to }]));
 }
 
 interface Ending {

@@ -274,6 +274,8 @@ export interface FinishOutcome {
   readonly counts: StatusCounts;
   /** Replicas that count as done, and of which somebody should know more (bounded). Absent in older histories. */
   readonly loose: readonly { readonly host: string; readonly db: string; readonly table: string; readonly what: LooseEnd }[];
+  /** After an abort: hosts that run at their old place, and whose restart on another one was begun. Absent where there is none. */
+  readonly begun?: readonly { readonly host: string; readonly from: string; readonly to: string }[];
   /** What lies in `detached/` of the migration's tables, named by no manifest: left alone, and listed (bounded). */
   readonly leftovers: readonly {
     readonly host: string;

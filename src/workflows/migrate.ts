@@ -70,6 +70,16 @@ function looseEnd({ host, db, table, what }: FinishOutcome['loose'][number]): Fi
   }
 }
 
+/** A host that never left its place, and may be configured for another one. */
+function begunToMove({ host, from, to }: NonNullable<FinishOutcome['begun']>[number]): Finding {
+  return {
+    code: 'HOST_RECONFIGURED',
+    host,
+    message: `it runs on ${from} as before, and its restart on ${to} was begun: its configuration may name that, and after its next start every replicated table would be readonly`,
+    fix: `see that its configuration names ${from} before anything restarts it`,
+  };
+}
+
 /** What the preflight said of locks that it leaves alone is looked at once more at the end. */
 const SAID_AGAIN: readonly string[] = ['ZERO_COPY_LEAKED', 'ZERO_COPY_FOREIGN'];
 /** The same of blobs. */
@@ -643,6 +653,7 @@ class Migration {
         ...this.state.warnings.filter(({ code }) => (finished.locks === undefined || !SAID_AGAIN.includes(code)) && (finished.blobs === undefined || !BLOBS_SAID_AGAIN.includes(code))),
         ...(finished.locks ?? []).map(locksLeft),
         ...(finished.blobs === undefined ? [] : blobsLeft(finished.blobs)),
+        ...(finished.begun ?? []).map(begunToMove),
         ...(finished.loose as typeof finished.loose | undefined ?? []).map(looseEnd),
         ...finished.leftovers.map(({ host, db, table, parts, names, onBlobs }) => ({
           code: 'LEFT_IN_DETACHED',

@@ -481,6 +481,41 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     assert.deepEqual(await ground.oracle(), before);
   });
 
+  it('a host that was reconfigured and not restarted: abort changes its configuration back, or names it', async () => {
+    const before = await ground.oracle();
+    const there: Place = { ...here, root: `${ground.root}-configured` };
+    const abortedAfter = async (word: string, change: (document: SpecDocument) => void): Promise<string[]> => {
+      const id = `${ground.id}-${word}`;
+      const file = spec(here, there, (document) => {
+        Object.assign(document, { id });
+        document.clickhouse.restart['command'] = [process.execPath, '-e', 'process.exit(1)'];
+        change(document);
+      });
+      assert.equal((await ground.cli('start', file, '--execute', '--watch')).code, 1);
+      const { failures } = await ground.json<{ failures: Failure[] }>('status', id);
+      assert.deepEqual(failures.map(({ host, code }) => `${host} ${code}`).sort(), ['ch-1 RESTART_FAILED', 'ch-2 RESTART_FAILED'], JSON.stringify(failures));
+      const aborted = await ground.cli('abort', id, '--watch', '--json');
+      assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+      const { warnings } = JSON.parse(aborted.stdout) as { warnings: Planned['warnings'] };
+      return warnings.filter(({ code }) => code === 'HOST_RECONFIGURED').map(({ host }) => host).sort();
+    };
+    const startedAgain = async (): Promise<void> => {
+      await Promise.all(ground.hosts.map(({ name }) => restartHost(ground.up.dir, name)));
+      await eventually(async () => (await faulty(ground)).length === 0, 'all are writable');
+      assert.deepEqual([await restartedOn(), await ground.oracle()], [[here.root, here.root], before]);
+    };
+    assert.deepEqual(await abortedAfter('configured', () => undefined), []);
+    await startedAgain();
+
+    const named = await abortedAfter('unconfigured', (document) => {
+      delete document.zookeeper['clean'];
+      delete document.clickhouse.restart['reconfigureBack'];
+    });
+    assert.deepEqual(named, ['ch-1', 'ch-2']);
+    for (const { name } of ground.hosts) await reconfigureHost(ground.up.dir, name, { zkRoot: here.root });
+    await startedAgain();
+  });
+
   it('abort before the first RESTORE returns the hosts; the same migration then ends, and deletes what is old when all is proved', async () => {
     const before = await ground.oracle();
     const kept = await nodesAt(ground.up, `${ground.from}/clickhouse/tables`);
