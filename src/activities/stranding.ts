@@ -31,8 +31,12 @@ export async function refuseStranding(connections: Connections, input: RestartIn
   const key = ({ database, table }: TableName): string => JSON.stringify([database, table]);
   const cleaned = new Set(noted.filter(({ note }) => hasReached(note.status, 'ZK_CLEANED')).map(key));
   const detached = noted.filter(({ note }) => note.status === 'DETACHED');
-  const anew = await onlyAtOldPlace(connections, input, noted.filter(({ note }) => note.status === 'RESTORED'));
-  const open = [...attached, ...detached].filter((table) => !cleaned.has(key(table)));
+  const here = new Set(attached.map(key));
+  // Its manifest was noted, and its DETACH may have come to be done without a note; what was dropped since is registered nowhere.
+  const gone = noted.filter((one) => one.note.status === 'INIT' && one.note.detachTake !== '' && !here.has(key(one)));
+  const left = await onlyAtOldPlace(connections, input, [...gone, ...noted.filter(({ note }) => note.status === 'RESTORED')]);
+  const anew = left.filter(({ note }) => note.status === 'RESTORED');
+  const open = [...attached, ...detached, ...left].filter((table) => !cleaned.has(key(table)));
   if (open.length + anew.length === 0) return;
   const words = anew.length === 0 ? '' : ` (an abort made the metadata of ${named(anew)} anew at the old place: only an abort ends that)`;
   throw new MigrationError(
