@@ -73,6 +73,7 @@ interface Ending {
   readonly step: ReplicaNote['step'];
   readonly attached: boolean;
   readonly readonly: boolean;
+  readonly replicated: boolean;
   readonly zeroCopy: boolean;
   /** A manifest was saved: it may have been detached. */
   readonly manifest: boolean;
@@ -98,16 +99,17 @@ async function allEndings(connections: Connections, { migration, hosts }: Finish
   return (await Promise.all(hosts.map((target) => endingsOf(connections, migration, target)))).flat();
 }
 
-/** How each replica that was touched ends: what was noted of it, and whether its server has it attached now, and readonly. */
+/** How each replica that was touched ends: what was noted of it, and how its server has it now. */
 async function endingsOf(connections: Connections, migration: string, target: HostTarget): Promise<Ending[]> {
-  const rows = await connections.host(target).select<Parameters<typeof noteOfRow>[0] & { attached: number; readonly: number }>(
+  const rows = await connections.host(target).select<Parameters<typeof noteOfRow>[0] & { attached: number; readonly: number; replicated: number }>(
     `SELECT *, (database, table) IN (SELECT database, name FROM system.tables) AS attached,
-       (database, table) IN (SELECT database, table FROM system.replicas WHERE is_readonly) AS readonly FROM (${latestNotesSql('')}) ORDER BY database, table`,
+       (database, table) IN (SELECT database, table FROM system.replicas WHERE is_readonly) AS readonly,
+       (database, table) IN (SELECT database, name FROM system.tables WHERE startsWith(engine, 'Replicated')) AS replicated FROM (${latestNotesSql('')}) ORDER BY database, table`,
     { params: { migration }, doing: 'looking how its tables end', timeoutMs: 120_000 },
   );
   return rows.map((row) => {
     const { status, step, zeroCopy, detachTake } = noteOfRow(row);
-    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1, readonly: row.readonly === 1, zeroCopy: zeroCopy !== null, manifest: detachTake !== '' };
+    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1, readonly: row.readonly === 1, replicated: row.replicated === 1, zeroCopy: zeroCopy !== null, manifest: detachTake !== '' };
   });
 }
 
@@ -175,9 +177,10 @@ function refuseUnfinished(endings: readonly Ending[]): void {
 
 /** What somebody should know of a replica that counts as done. */
 function looseEnds(ending: Ending, { writable }: FinishInput): FinishOutcome['loose'][number][] {
-  const { host, database, table, status, step, attached, readonly, zeroCopy } = ending;
+  const { host, database, table, status, step, attached, readonly, replicated, zeroCopy } = ending;
   const says = (what: LooseEnd): FinishOutcome['loose'][number] => ({ host, db: database, table, what });
   if (!attached) return [says('not attached')];
+  if (!replicated) return [says('not replicated')];
   return [
     ...(status === 'ZK_CLEANED' && step !== 'returned' ? [says('without metadata')] : []),
     ...(step === 'returned' && readonly ? [says('readonly')] : []),

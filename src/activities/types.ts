@@ -268,7 +268,7 @@ export type UnnamedBlobs =
   | { readonly fault: string };
 
 /** What somebody should know of a replica that counts as done. */
-export type LooseEnd = 'not attached' | 'without metadata' | 'readonly' | 'restored and readonly' | 'without merges';
+export type LooseEnd = 'not attached' | 'not replicated' | 'without metadata' | 'readonly' | 'restored and readonly' | 'without merges';
 
 export interface FinishOutcome {
   readonly counts: StatusCounts;

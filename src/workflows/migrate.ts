@@ -57,6 +57,8 @@ function looseEnd({ host, db, table, what }: FinishOutcome['loose'][number]): Fi
   switch (what) {
     case 'not attached':
       return { code: 'NOT_ATTACHED', host, db, table, message: 'it is not attached now', fix: 'ATTACH it, unless somebody dropped or detached it on purpose' };
+    case 'not replicated':
+      return { code: 'NOT_REPLICATED', host, db, table, message: 'it is a plain table, as it was for a moment when it was left out: what is written to it reaches no other replica', fix: 'DETACH it, delete its replica from ZooKeeper where it is registered (zookeeper_path in _ch_zk_migrate.inventory), ATTACH TABLE … AS REPLICATED while default_replica_path of its server gives that path, then SYSTEM RESTORE REPLICA' };
     case 'without metadata':
       return { code: 'LEFT_READONLY', host, db, table, message: 'it was left out after its metadata had gone, and is readonly', fix: 'SYSTEM RESTORE REPLICA, replica by replica, when it is as it should be; or a migration in place' };
     case 'readonly':
