@@ -1,6 +1,6 @@
 import { manifestNames, readNote, type ReplicaNote } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
-import { type ReplicaEntry, replicaLabel } from '../domain/inventory';
+import { type ReplicaEntry, replicaLabel, settled } from '../domain/inventory';
 import { areRemains } from '../domain/guards';
 import { PartIndex } from '../domain/part-name';
 import { isBrokenEntry, stillOwed } from '../domain/queue-entry';
@@ -139,8 +139,9 @@ async function ownAway(
   await Promise.all(members.map(({ replica, target }) => stillHeld(connections.host(target), input.migration, replica)));
   if (input.keep !== 'delete-old') {
     await Promise.all(members.map((member) => seenDetached(connections, member)));
-  } else if (input.writable === 'required') {
-    await Promise.all(members.map((member) => seenActive(connections, member)));
+  } else {
+    await Promise.all(members.map((member) => seenAtNewPlace(connections, input, member)));
+    if (input.writable === 'required') await Promise.all(members.map((member) => seenActive(connections, member)));
   }
   const path = input.table.zookeeperPath;
   // A server of the ensemble that lags behind its leader would not know yet who came.
@@ -165,6 +166,17 @@ async function seenActive(connections: Connections, { replica, target }: Member)
   const { attached } = await lookAtReplica(host, replica);
   if (attached && (await untilActive(host, replica))) return;
   throw new MigrationError('REPLICA_LIVE', `${replicaLabel(replica)} is ${attached ? 'readonly' : 'not attached'}: its old metadata is kept until its server has it active at its new place`);
+}
+
+/** Before its old metadata goes: it is registered at its new place. One that an abort made anew at the old place has no other. */
+async function seenAtNewPlace(connections: Connections, { newPlaces, zookeeper: at }: CleanInput, { replica }: Member): Promise<void> {
+  const target = newPlaces?.find(({ name }) => name === replica.host);
+  if (target === undefined) return;
+  const { zookeeperName, zookeeperPath, replicaName } = settled(replica);
+  const ensemble = ensembleOf(target, at, zookeeperName);
+  const zookeeper = await connections.zookeeper(ensemble, at.digestEnv);
+  if ((await zookeeper.exists(`${zookeeperPath}/replicas/${replicaName}`)) !== undefined) return;
+  throw new MigrationError('REPLICA_LIVE', `${replicaLabel(replica)} is not registered at its new place, ${ensemble.root}${zookeeperPath}: its old metadata is kept until it is`);
 }
 
 async function seenDetached(connections: Connections, { replica, target, note }: Member): Promise<void> {

@@ -3,11 +3,13 @@ import { statements } from '../clickhouse/sql';
 import { addEvent, latestNotesSql, noteOfRow, type ReplicaNote, SEALED_ROWS, type Step, STORE_DATABASE } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
 import { replicaLabel } from '../domain/inventory';
+import { placeWords } from '../domain/restart-words';
 import { startBackground } from './background';
 import { type Connections, report } from './deps';
 import { readHold, stillHeld } from './hold';
 import { tallyTargets } from './inventory';
 import { lookAtReplica, waitWhileRunning } from './look';
+import { begunToLeave } from './restart';
 import { send, statementId } from './statement';
 import { detachedTables } from './take-over-look';
 import { blobsLeft, locksLeft } from './zero-copy-left';
@@ -52,8 +54,15 @@ export async function finishMigration(connections: Connections, input: FinishInp
     await Promise.all(holding.map((target) => letGoOn(connections, target, endings)));
     for (const target of holding) await addEvent(connections.host(target), input.migration, 'released', { why: input.release });
   }
-  const loose = endings.flatMap(looseEnds).slice(0, LEFTOVER_TABLES_SHOWN);
-  return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }), ...(blobs === undefined ? {} : { blobs }) };
+  const begun = input.release === 'aborted' ? await begunToMove(connections, input) : [];
+  const loose = endings.flatMap((ending) => looseEnds(ending, input)).slice(0, LEFTOVER_TABLES_SHOWN);
+  return { counts, leftovers: leftovers.slice(0, LEFTOVER_TABLES_SHOWN), leftoversTotal: leftovers.length, loose, ...(begun.length === 0 ? {} : { begun }), ...(locks === undefined ? {} : { locks: locks.slice(0, LEFTOVER_TABLES_SHOWN) }), ...(blobs === undefined ? {} : { blobs }) };
+}
+
+/** Hosts that run where they ran before, and whose configuration may name the new place by now. */
+async function begunToMove(connections: Connections, { migration, before = [] }: FinishInput): Promise<NonNullable<FinishOutcome['begun']>> {
+  const hosts = await Promise.all(before.map(async (target) => ({ target, to: await begunToLeave(connections.host(target), migration, target.zookeeper) })));
+  return hosts.flatMap(({ target, to }) => (to === undefined ? [] : [{ host: target.name, from: placeWords(target.zookeeper), to }]));
 }
 
 interface Ending {
@@ -64,6 +73,7 @@ interface Ending {
   readonly step: ReplicaNote['step'];
   readonly attached: boolean;
   readonly readonly: boolean;
+  readonly replicated: boolean;
   readonly zeroCopy: boolean;
   /** A manifest was saved: it may have been detached. */
   readonly manifest: boolean;
@@ -89,16 +99,17 @@ async function allEndings(connections: Connections, { migration, hosts }: Finish
   return (await Promise.all(hosts.map((target) => endingsOf(connections, migration, target)))).flat();
 }
 
-/** How each replica that was touched ends: what was noted of it, and whether its server has it attached now, and readonly. */
+/** How each replica that was touched ends: what was noted of it, and how its server has it now. */
 async function endingsOf(connections: Connections, migration: string, target: HostTarget): Promise<Ending[]> {
-  const rows = await connections.host(target).select<Parameters<typeof noteOfRow>[0] & { attached: number; readonly: number }>(
+  const rows = await connections.host(target).select<Parameters<typeof noteOfRow>[0] & { attached: number; readonly: number; replicated: number }>(
     `SELECT *, (database, table) IN (SELECT database, name FROM system.tables) AS attached,
-       (database, table) IN (SELECT database, table FROM system.replicas WHERE is_readonly) AS readonly FROM (${latestNotesSql('')}) ORDER BY database, table`,
+       (database, table) IN (SELECT database, table FROM system.replicas WHERE is_readonly) AS readonly,
+       (database, table) IN (SELECT database, name FROM system.tables WHERE startsWith(engine, 'Replicated')) AS replicated FROM (${latestNotesSql('')}) ORDER BY database, table`,
     { params: { migration }, doing: 'looking how its tables end', timeoutMs: 120_000 },
   );
   return rows.map((row) => {
     const { status, step, zeroCopy, detachTake } = noteOfRow(row);
-    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1, readonly: row.readonly === 1, zeroCopy: zeroCopy !== null, manifest: detachTake !== '' };
+    return { host: target.name, database: row.database, table: row.table, status, step, attached: row.attached === 1, readonly: row.readonly === 1, replicated: row.replicated === 1, zeroCopy: zeroCopy !== null, manifest: detachTake !== '' };
   });
 }
 
@@ -165,13 +176,15 @@ function refuseUnfinished(endings: readonly Ending[]): void {
 }
 
 /** What somebody should know of a replica that counts as done. */
-function looseEnds(ending: Ending): FinishOutcome['loose'][number][] {
-  const { host, database, table, status, step, attached, readonly, zeroCopy } = ending;
+function looseEnds(ending: Ending, { writable }: FinishInput): FinishOutcome['loose'][number][] {
+  const { host, database, table, status, step, attached, readonly, replicated, zeroCopy } = ending;
   const says = (what: LooseEnd): FinishOutcome['loose'][number] => ({ host, db: database, table, what });
   if (!attached) return [says('not attached')];
+  if (!replicated) return [says('not replicated')];
   return [
     ...(status === 'ZK_CLEANED' && step !== 'returned' ? [says('without metadata')] : []),
     ...(step === 'returned' && readonly ? [says('readonly')] : []),
+    ...(status === 'RESTORED' && readonly && writable !== 'report' ? [says('restored and readonly')] : []),
     ...(zeroCopy && STANDS_STILL.includes(step) ? [says('without merges')] : []),
   ];
 }

@@ -30,7 +30,10 @@ export async function restartHost(connections: Connections, input: RestartInput)
   await ensureRoot(connections, after, input.zookeeper.digestEnv);
   if (sameEnsemble(before, after)) return answer(false, 'left alone: its metadata stays where it is, a restart gains nothing');
   const boot = await bootBeforeRestart(connections, host, input);
-  if (boot === 'moved') return answer(false, `is on ${placeWords(after)} already`);
+  if (boot === 'moved') {
+    const back = await configureBack(connections, host, input);
+    return answer(false, `is on ${placeWords(after)} already${back ? ', and is configured for it again' : ''}`);
+  }
   if (input.forward === true && Number.isFinite(boot)) await refuseStranding(connections, input);
   fence();
   if (!Number.isFinite(boot) && restart.reconfigure !== undefined && input.forward === true) {
@@ -50,6 +53,28 @@ export async function restartHost(connections: Connections, input: RestartInput)
     );
   }
   return answer(true, `restarted, now on ${placeWords(after)}`);
+}
+
+/**
+ * Abort, a host that never left the place it returns to, and whose way to the other one was begun: its configuration may name that one, and
+ * its next start would take it there.
+ */
+async function configureBack(connections: Connections, host: ClickHouseHost, input: RestartInput): Promise<boolean> {
+  const { reconfigure } = input.restart;
+  if (input.forward === true || reconfigure === undefined) return false;
+  if ((await begunToLeave(host, input.migration, input.after)) === undefined) return false;
+  await stillHeldHost(host, input.migration);
+  fence();
+  await runCommand(connections, input, 'reconfigure', reconfigure);
+  await addEvent(host, input.migration, 'restart', { boot: await bootInstant(host), to: placeWords(input.after) });
+  return true;
+}
+
+/** Where a restart was to take a host that runs as it did before it, in words; undefined where none was asked for, or the host was started since. */
+export async function begunToLeave(host: ClickHouseHost, migration: string, place: EnsembleSpec): Promise<string | undefined> {
+  const { to, boot } = await lastRestart(host, migration);
+  if (typeof to !== 'string' || to === placeWords(place) || typeof boot !== 'number') return undefined;
+  return (await bootInstant(host)) <= boot + BOOT_TOLERANCE_S ? to : undefined;
 }
 
 /**
@@ -114,14 +139,18 @@ async function ensureRoot(connections: Connections, ensemble: EnsembleSpec, dige
 
 /** The instant of the server's start that an earlier try of this migration noted before it asked for a restart. */
 async function restartAsked(host: ClickHouseHost, { migration, after }: RestartInput): Promise<number | undefined> {
+  const { to, boot } = await lastRestart(host, migration);
+  // One that led the other way (an abort that returns the host) says nothing of this one.
+  if (to !== undefined && to !== placeWords(after)) return undefined;
+  return typeof boot === 'number' ? boot : undefined;
+}
+
+/** What was noted of a host's last restart: its start before that, and where it was to go. */
+async function lastRestart(host: ClickHouseHost, migration: string): Promise<{ readonly to?: unknown; readonly boot?: unknown }> {
   const events = await readEvents(host, migration);
   // What an aborted run of this migration noted is from before its inventory was sealed again.
   const ofThisRun = events.slice(events.findLastIndex(({ kind }) => kind === 'sealed') + 1);
-  const last = ofThisRun.filter(({ kind }) => kind === 'restart').at(-1)?.data;
-  // One that led the other way (an abort that returns the host) says nothing of this one.
-  if (last?.['to'] !== undefined && last['to'] !== placeWords(after)) return undefined;
-  const boot = last?.['boot'];
-  return typeof boot === 'number' ? boot : undefined;
+  return ofThisRun.filter(({ kind }) => kind === 'restart').at(-1)?.data ?? {};
 }
 
 /** Seconds since 1970 at the server's start, by the server's own clock: another clock plays no part. */

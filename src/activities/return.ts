@@ -131,23 +131,29 @@ async function withoutNodes(connections: Connections, input: AttachInput, note: 
     await ensureAttached(connections, input);
     return { updates: [updateOf(replica, note)] };
   }
-  if (note.zeroCopy !== null && note.status !== 'ZK_CLEANED') {
+  // What was kept is as it was before: nothing of it has gone by our hand.
+  const before = note.status !== 'ZK_CLEANED' || note.oldMetadata === 'kept';
+  if (before && note.zeroCopy !== null) {
     // Its locks are left as they were found, and a RESTORE would fail on them: attached and without its nodes, as it was before.
-    await ensureAttached(connections, input);
-    await startBackground(connections.host(input.host), replica, note);
-    return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'its metadata was gone before, and is not made anew: start again')] };
+    return attachWithoutNodes(connections, input, note);
   }
-  if (note.status !== 'ZK_CLEANED' && (await pathRemains(connections, input, note))) {
+  if (before && (await pathRemains(connections, input, note))) {
     // Only this replica's metadata is gone, and it was so before: the others go on at their path as they were, and a RESTORE would join what is left there.
-    await ensureAttached(connections, input);
-    await startBackground(connections.host(input.host), replica, note);
-    return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'its metadata was gone before, and is not made anew: start again')] };
+    return attachWithoutNodes(connections, input, note);
   }
-  if (note.status !== 'ZK_CLEANED') {
-    const cleaned: ReplicaNote = { ...note, seq: note.seq + 1, status: 'ZK_CLEANED', step: 'cleaned', oldMetadata: 'deleted' };
+  if (before) {
+    // Nothing old is left that was kept: what is made anew here is all there is, and `deleteOld` has nothing to look for.
+    const cleaned: ReplicaNote = { ...note, seq: note.seq + 1, status: 'ZK_CLEANED', step: note.status === 'ZK_CLEANED' ? note.step : 'cleaned', oldMetadata: 'deleted' };
     await connections.notes(input.host).write(migration, replica, cleaned);
   }
   return attachReplica(connections, input);
+}
+
+async function attachWithoutNodes(connections: Connections, input: AttachInput, note: ReplicaNote): Promise<ReplicaOutcome> {
+  const { replica } = input;
+  await ensureAttached(connections, input);
+  await startBackground(connections.host(input.host), replica, note);
+  return { updates: [updateOf(replica, await noteReturned(connections, input, note), 'its metadata was gone before, and is not made anew: start again')] };
 }
 
 /** Other replicas are registered at the path; or it is there without any, and not because this migration began to delete it. */

@@ -132,6 +132,8 @@ export interface CleanInput {
    * at the new place, the old nodes go (`clean: after-verify`).
    */
   readonly keep: 'delete' | 'keep' | 'delete-old';
+  /** With `delete-old`: the hosts at their new place, where every replica has to be registered. Absent in the histories of before it was asked. */
+  readonly newPlaces?: readonly HostTarget[];
   /** An abort leaves hosts out that are gone for good: replicas of theirs are no strangers, as long as they are not active. */
   readonly hostsGone?: boolean;
   /** Those hosts, by the names that they had in the spec. Absent in the histories of before they were told. */
@@ -254,6 +256,8 @@ export interface FinishInput {
   readonly secretEnvs?: readonly string[];
   /** What the migration was begun with on these hosts; absent in the histories of before it was asked for. */
   readonly replicas?: number;
+  /** Whether a replica may be readonly and count as restored, which its note says then. Absent in the histories of before it was asked. */
+  readonly writable?: 'required' | 'report';
 }
 
 /** What the spec's listing of the object storage shows, or why it does not. */
@@ -268,12 +272,14 @@ export type UnnamedBlobs =
   | { readonly fault: string };
 
 /** What somebody should know of a replica that counts as done. */
-export type LooseEnd = 'not attached' | 'without metadata' | 'readonly' | 'without merges';
+export type LooseEnd = 'not attached' | 'not replicated' | 'without metadata' | 'readonly' | 'restored and readonly' | 'without merges';
 
 export interface FinishOutcome {
   readonly counts: StatusCounts;
   /** Replicas that count as done, and of which somebody should know more (bounded). Absent in older histories. */
   readonly loose: readonly { readonly host: string; readonly db: string; readonly table: string; readonly what: LooseEnd }[];
+  /** After an abort: hosts that run at their old place, and whose restart on another one was begun. Absent where there is none. */
+  readonly begun?: readonly { readonly host: string; readonly from: string; readonly to: string }[];
   /** What lies in `detached/` of the migration's tables, named by no manifest: left alone, and listed (bounded). */
   readonly leftovers: readonly {
     readonly host: string;

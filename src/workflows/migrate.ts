@@ -57,15 +57,29 @@ function looseEnd({ host, db, table, what }: FinishOutcome['loose'][number]): Fi
   switch (what) {
     case 'not attached':
       return { code: 'NOT_ATTACHED', host, db, table, message: 'it is not attached now', fix: 'ATTACH it, unless somebody dropped or detached it on purpose' };
+    case 'not replicated':
+      return { code: 'NOT_REPLICATED', host, db, table, message: 'it is a plain table, as it was for a moment when it was left out: what is written to it reaches no other replica', fix: 'DETACH it, delete its replica from ZooKeeper where it is registered (zookeeper_path in _ch_zk_migrate.inventory), ATTACH TABLE … AS REPLICATED while default_replica_path of its server gives that path, then SYSTEM RESTORE REPLICA' };
     case 'without metadata':
       return { code: 'LEFT_READONLY', host, db, table, message: 'it was left out after its metadata had gone, and is readonly', fix: 'SYSTEM RESTORE REPLICA, replica by replica, when it is as it should be; or a migration in place' };
     case 'readonly':
       return { code: 'LEFT_READONLY', host, db, table, message: 'it is attached again with its rows, and readonly: nothing can be written to it', fix: 'see zookeeper_exception in system.replicas; where its metadata had gone before: a migration in place' };
+    case 'restored and readonly':
+      return { code: 'LEFT_READONLY', host, db, table, message: 'it was restored and proved, and is readonly since: nothing can be written to it', fix: 'see zookeeper_exception in system.replicas, and whether its server is at the place where it was restored; where its metadata is gone: a migration in place' };
     case 'without merges':
       return { code: 'LEFT_WITHOUT_MERGES', host, db, table, message: 'it was left out before every part of its table was proved to have its zero-copy lock: merges, moves and the removal of old parts are stopped until its server starts again', fix: 'SYSTEM START MERGES, START MOVES and START CLEANUP, when every active part of every replica has its lock; see docs/zero-copy.md' };
     default:
       return what satisfies never;
   }
+}
+
+/** A host that never left its place, and may be configured for another one. */
+function begunToMove({ host, from, to }: NonNullable<FinishOutcome['begun']>[number]): Finding {
+  return {
+    code: 'HOST_RECONFIGURED',
+    host,
+    message: `it runs on ${from} as before, and its restart on ${to} was begun: its configuration may name that, and after its next start every replicated table would be readonly`,
+    fix: `see that its configuration names ${from} before anything restarts it`,
+  };
 }
 
 /** What the preflight said of locks that it leaves alone is looked at once more at the end. */
@@ -630,6 +644,7 @@ class Migration {
             ...this.listing(),
             release: aborted ? 'aborted' : 'completed',
             skip: this.state.skip,
+            writable: this.state.spec.verify.writable,
             replicas: this.state.reachable.hosts.reduce((sum, { name }) => sum + (this.state.perHost[name] ?? 0), 0),
           },
         ],
@@ -640,6 +655,7 @@ class Migration {
         ...this.state.warnings.filter(({ code }) => (finished.locks === undefined || !SAID_AGAIN.includes(code)) && (finished.blobs === undefined || !BLOBS_SAID_AGAIN.includes(code))),
         ...(finished.locks ?? []).map(locksLeft),
         ...(finished.blobs === undefined ? [] : blobsLeft(finished.blobs)),
+        ...(finished.begun ?? []).map(begunToMove),
         ...(finished.loose as typeof finished.loose | undefined ?? []).map(looseEnd),
         ...finished.leftovers.map(({ host, db, table, parts, names, onBlobs }) => ({
           code: 'LEFT_IN_DETACHED',

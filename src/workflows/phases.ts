@@ -245,6 +245,7 @@ export class Phases {
       limit: this.state.limits.clean,
       ...aborting(this.state),
       keep,
+      ...(keep === 'delete-old' ? { newPlaces: this.hostsOf(table, 'after') } : {}),
       writable: spec.verify.writable,
       ...(takesBack ? { takesBack: true as const } : {}),
       ...(this.state.withoutHosts.length === 0 ? {} : { hostsGone: true, goneHosts: this.state.withoutHosts }),

@@ -39,7 +39,7 @@ describe('docs/operations.md', () => {
 });
 
 /** Codes of `found.refuse(error.type, …)`, and of warnings that the end of a run adds: they stand in no call's first argument. */
-const BESIDE = ['HOST_UNREACHABLE', 'AUTHENTICATION_FAILED', 'MISSING_VARIABLE', 'ACCESS_DENIED', 'SETTING_FIXED', 'LEFT_IN_DETACHED', 'HOST_LEFT_OUT', 'ZERO_COPY_LEFT', 'ZERO_COPY_BLOBS_LEFT', 'LEFT_WITHOUT_MERGES'];
+const BESIDE = ['HOST_UNREACHABLE', 'AUTHENTICATION_FAILED', 'MISSING_VARIABLE', 'ACCESS_DENIED', 'SETTING_FIXED', 'LEFT_IN_DETACHED', 'HOST_LEFT_OUT', 'ZERO_COPY_LEFT', 'ZERO_COPY_BLOBS_LEFT', 'LEFT_WITHOUT_MERGES', 'HOST_RECONFIGURED', 'NOT_REPLICATED'];
 
 describe('what the preflight refuses and warns of', () => {
   it('each is provoked by a test', () => {

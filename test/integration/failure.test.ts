@@ -131,6 +131,21 @@ describe('a table whose restore cannot succeed', function () {
     assert.deepEqual(await ground.oracle(), before);
   });
 
+  it('is named as a plain table where it is one when it is left out, and not as readonly', async () => {
+    const before = await ground.oracle();
+    await atTheGateBeforeRestore({ onFailure: 'continue' });
+    const table = `\`${ground.database}\`.\`t1\``;
+    await run(ground.firstHost.url, `DETACH TABLE ${table} SYNC`, `ATTACH TABLE ${table} AS NOT REPLICATED`);
+    await ground.cli('approve', ground.id, 'restore');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    const skipped = await ground.cli('retry', ground.id, '--skip', '*.t1', '--watch', '--json');
+    assert.equal(skipped.code, 0, skipped.stdout + skipped.stderr);
+    const { warnings } = await ground.json<{ warnings: { code: string; host: string; table?: string }[] }>('status', ground.id);
+    const said = warnings.filter(({ table: of }) => of === 't1').map(({ code, host }) => `${host} ${code}`).sort();
+    assert.deepEqual(said, ['ch-1 NOT_REPLICATED', 'ch-2 LEFT_READONLY'], JSON.stringify(warnings));
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
   it('holds where the spec says so, shows why, and goes on in the same run when it is retried', async () => {
     const before = await ground.oracle();
     await atTheGateBeforeRestore({ onFailure: 'continue', holdOnFailure: '10m' });

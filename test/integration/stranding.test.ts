@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 
 import { quoteTable } from '../../src/clickhouse/sql';
 import { restartHost } from '../../src/dev/stack';
-import { Ground, run, someTables, sql } from '../support/stack';
+import { ProxyHost, TAKEN } from '../support/proxy-host';
+import { Ground, hostAt, run, someTables, sql } from '../support/stack';
 import { setAcl } from '../zookeeper/acl';
 
 const ANYBODY = { scheme: 'world', auth: 'anyone' };
@@ -53,6 +54,39 @@ describe('nothing stays behind', function () {
     const retried = await ground.cli('retry', ground.id, '--watch', '--json');
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
     await allWritable();
+  });
+
+  it('one whose DETACH was done and could not be noted, and that retry leaves out: its host is not restarted, and names it', async () => {
+    let refusing = true;
+    const proxy = await ProxyHost.before(ground.firstHost.url, ({ text, response }) => {
+      if (!refusing || !(text.includes('.statuses') && text.includes('"step":"detached"') && text.includes('"table":"t1"'))) return undefined;
+      response.writeHead(403, { 'x-clickhouse-exception-code': '497' });
+      response.end('Code: 497. DB::Exception: migrator: Not enough privileges. (ACCESS_DENIED)');
+      return TAKEN;
+    });
+    try {
+      const file = ground.spec((document) => {
+        hostAt(0, proxy.url)(document);
+        // One after the other: several notes go in one INSERT.
+        Object.assign(document, { onFailure: 'continue', parallel: { detach: 1 } });
+      });
+      const failed = await ground.cli('start', file, '--execute', '--watch', '--json');
+      assert.equal(failed.code, 1, failed.stdout + failed.stderr);
+      assert.deepEqual((await ground.status()).failures.map(({ host, table, code }) => `${host} ${table} ${code}`), ['ch-1 t1 ACCESS_DENIED']);
+      const notes = await sql<{ step: string }>(ground.firstHost.url, `SELECT argMax(step, seq) AS step FROM _ch_zk_migrate.statuses WHERE migration = '${ground.id}' AND table = 't1'`);
+      assert.deepEqual([notes, await sql(ground.firstHost.url, "SELECT name FROM system.tables WHERE name = 't1'")], [[{ step: 'manifest' }], []]);
+      refusing = false;
+      const retried = await ground.cli('retry', ground.id, '--skip', '*.t1', '--watch', '--json');
+      assert.equal(retried.code, 1, retried.stdout + retried.stderr);
+      const { failures } = await ground.status();
+      assert.deepEqual(failures.map(({ host, code }) => `${host} ${code}`).sort(), ['ch-1 STRANDED', 'ch-2 STRANDED'], JSON.stringify(failures));
+      for (const { message } of failures) assert.ok(message.includes(`the metadata of ${ground.database}.t1 would stay`), message);
+      const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+      assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+      await allWritable();
+    } finally {
+      await proxy.close();
+    }
   });
 
   it('an abort while a host is on its new place already: what was only detached goes along, and is restored there', async () => {

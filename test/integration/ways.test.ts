@@ -21,6 +21,13 @@ interface Planned {
   readonly warnings: { readonly code: string; readonly host: string; readonly table?: string }[];
 }
 
+interface Failure {
+  readonly host: string;
+  readonly table: string;
+  readonly code: string;
+  readonly message: string;
+}
+
 /** What replicas are not as they should be: writable, all of a path active, nothing queued. */
 async function faulty(ground: Ground, replicas = 2): Promise<unknown[]> {
   const all = await Promise.all(
@@ -423,6 +430,92 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     assert.equal(Number(rows[0]?.n), 3);
   });
 
+  it('what an abort made anew at the old place keeps its host there, whatever goes forward, and until an abort ends; where one replica alone had lost its nodes, it stays as it was', async () => {
+    const there: Place = { ...here, root: `${ground.root}-anew` };
+    const replicas = ground.hosts.map(({ replica }) => replica);
+    const id = `${ground.id}-anew`;
+    const nameOf = (table: string): string => quoteTable({ database: ground.database, table });
+    const path = async (table: string): Promise<string> => here.root + ((await placeOf(ground.firstHost.url, table))?.path ?? assert.fail(table));
+    const gone = [await path('t0'), await path('t1'), `${await path('empty')}/replicas/${ground.firstHost.replica}`];
+    const before = await ground.oracle();
+    await ground.onEach(...['t0', 't1'].map((table) => `DETACH TABLE ${nameOf(table)} SYNC`));
+    await run(ground.firstHost.url, `DETACH TABLE ${nameOf('empty')} SYNC`);
+    await withZooKeeper(ground.up, async (session) => {
+      for (const node of gone) await session.deleteTree(node);
+    });
+    await ground.onEach(...['t0', 't1'].map((table) => `ATTACH TABLE ${nameOf(table)}`));
+    await run(ground.firstHost.url, `ATTACH TABLE ${nameOf('empty')}`);
+    const file = spec(here, there, (document) => Object.assign(document, { id, pauseBefore: ['restore'] }));
+    const started = await ground.cli('start', file, '--execute', '--watch');
+    assert.equal(started.code, 4, started.stdout + started.stderr);
+    assert.deepEqual(await restartedOn(), [there.root, there.root]);
+
+    const mend = await spoil(ground, 't1');
+    const refused = await ground.cli('abort', id, '--watch', '--json');
+    assert.equal(refused.code, 1, refused.stdout + refused.stderr);
+    const failed = (await ground.json<{ failures: Failure[] }>('status', id)).failures;
+    assert.deepEqual(failed.map(({ table, code }) => `${table} ${code}`), ['t1 DETACHED_COLLISION'], JSON.stringify(failed));
+    const states = parse((await ground.cli('export', id)).stdout) as Record<string, unknown>[];
+    assert.deepEqual([...new Set(states.map(({ table, status }) => `${String(table)} ${String(status)}`))].sort(), ['empty INIT', 't0 RESTORED', 't1 ZK_CLEANED']);
+    assert.deepEqual(await activeAt('t0', [here, there]), [replicas, []]);
+    mend();
+
+    // Temporal's database is lost: whoever starts goes forward from what the hosts say.
+    await ground.temporal('workflow', 'delete', '--workflow-id', id);
+    await eventually(async () => (await ground.cli('status', id, '--json')).stdout.includes('NOT_FOUND'), 'the migration is forgotten', { everyMs: 1_000, withinMs: 60_000 });
+    const again = await ground.cli('start', file, '--execute', '--watch', '--json');
+    assert.equal(again.code, 1, again.stdout + again.stderr);
+    const { failures: stranded } = await ground.json<{ failures: Failure[] }>('status', id);
+    assert.deepEqual(stranded.map(({ host, code }) => `${host} ${code}`).sort(), ['ch-1 STRANDED', 'ch-2 STRANDED'], JSON.stringify(stranded));
+    for (const { message } of stranded) assert.match(message, /an abort made the metadata of \S* ?\S*\.t0 anew at the old place/u);
+    assert.deepEqual(await restartedOn(), [here.root, here.root]);
+
+    const aborted = await ground.cli('abort', id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    assert.deepEqual(await restartedOn(), [here.root, here.root]);
+    const { warnings } = JSON.parse(aborted.stdout) as { warnings: Planned['warnings'] };
+    assert.deepEqual(warnings.filter(({ code }) => code === 'LEFT_READONLY').map(({ host, table }) => `${host} ${table ?? ''}`), ['ch-1 empty'], aborted.stdout);
+    await run(ground.firstHost.url, `SYSTEM RESTORE REPLICA ${nameOf('empty')}`);
+    await eventually(async () => (await faulty(ground)).length === 0, 'all are writable');
+    for (const table of TABLES) assert.deepEqual(await activeAt(table, [here, there]), [replicas, []], table);
+    assert.deepEqual(await ground.oracle(), before);
+  });
+
+  it('a host that was reconfigured and not restarted: abort changes its configuration back, or names it', async () => {
+    const before = await ground.oracle();
+    const there: Place = { ...here, root: `${ground.root}-configured` };
+    const abortedAfter = async (word: string, change: (document: SpecDocument) => void): Promise<string[]> => {
+      const id = `${ground.id}-${word}`;
+      const file = spec(here, there, (document) => {
+        Object.assign(document, { id });
+        document.clickhouse.restart['command'] = [process.execPath, '-e', 'process.exit(1)'];
+        change(document);
+      });
+      assert.equal((await ground.cli('start', file, '--execute', '--watch')).code, 1);
+      const { failures } = await ground.json<{ failures: Failure[] }>('status', id);
+      assert.deepEqual(failures.map(({ host, code }) => `${host} ${code}`).sort(), ['ch-1 RESTART_FAILED', 'ch-2 RESTART_FAILED'], JSON.stringify(failures));
+      const aborted = await ground.cli('abort', id, '--watch', '--json');
+      assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+      const { warnings } = JSON.parse(aborted.stdout) as { warnings: Planned['warnings'] };
+      return warnings.filter(({ code }) => code === 'HOST_RECONFIGURED').map(({ host }) => host).sort();
+    };
+    const startedAgain = async (): Promise<void> => {
+      await Promise.all(ground.hosts.map(({ name }) => restartHost(ground.up.dir, name)));
+      await eventually(async () => (await faulty(ground)).length === 0, 'all are writable');
+      assert.deepEqual([await restartedOn(), await ground.oracle()], [[here.root, here.root], before]);
+    };
+    assert.deepEqual(await abortedAfter('configured', () => undefined), []);
+    await startedAgain();
+
+    const named = await abortedAfter('unconfigured', (document) => {
+      delete document.zookeeper['clean'];
+      delete document.clickhouse.restart['reconfigureBack'];
+    });
+    assert.deepEqual(named, ['ch-1', 'ch-2']);
+    for (const { name } of ground.hosts) await reconfigureHost(ground.up.dir, name, { zkRoot: here.root });
+    await startedAgain();
+  });
+
   it('abort before the first RESTORE returns the hosts; the same migration then ends, and deletes what is old when all is proved', async () => {
     const before = await ground.oracle();
     const kept = await nodesAt(ground.up, `${ground.from}/clickhouse/tables`);
@@ -463,12 +556,12 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     here = on(ground.root);
   });
 
-  it('abort after a RESTORE goes forward, and clean: never leaves what is old where it is', async () => {
+  it('abort after a RESTORE goes forward, and clean: never leaves what is old where it is; what was proved and is readonly by then is named', async () => {
     const before = await ground.oracle();
     const third: Place = { connect: other.connect, root: `${ground.root}-third` };
     const next: Place = { ...third, root: `${ground.root}-next` };
-    const old = await nodesAt(ground.up, `${ground.root}/clickhouse/tables`);
-    const file = spec(on(ground.root), third, (document) => {
+    const old = await nodesAt(ground.up, `${here.root}/clickhouse/tables`);
+    const file = spec(here, third, (document) => {
       document.id = `${ground.id}-never`;
       document.zookeeper['clean'] = 'never';
       Object.assign(document, { pauseBefore: ['restore'], onFailure: 'continue' });
@@ -478,14 +571,27 @@ describe('to another root and to another ensemble, with the old metadata kept', 
     await ground.cli('approve', `${ground.id}-never`, 'restore');
     assert.equal((await ground.cli('watch', `${ground.id}-never`)).code, 1);
     mend();
+    // One that was proved loses its node.
+    const proved = quoteTable({ database: ground.database, table: 'empty' });
+    const node = `${third.root}${(await placeOf(ground.firstHost.url, 'empty'))?.path ?? assert.fail('empty')}/replicas/${ground.firstHost.replica}`;
+    const session = await ZooKeeperSession.open({ connect: third.connect, root: '' });
+    await run(ground.firstHost.url, `DETACH TABLE ${proved} SYNC`);
+    await session.deleteTree(node);
+    await session.close();
+    await run(ground.firstHost.url, `ATTACH TABLE ${proved}`);
     const aborted = await ground.cli('abort', `${ground.id}-never`, '--watch', '--json');
     assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
-    const { decisions } = JSON.parse(aborted.stdout) as { decisions: { what: string }[] };
+    const { decisions, warnings } = JSON.parse(aborted.stdout) as { decisions: { what: string }[]; warnings: (Planned['warnings'][number] & { message: string })[] };
+    const readonly = warnings.filter(({ code }) => code === 'LEFT_READONLY');
+    assert.deepEqual(readonly.map(({ host, table }) => `${host} ${table ?? ''}`), ['ch-1 empty'], aborted.stdout);
+    assert.match(readonly[0]?.message ?? '', /restored and proved, and is readonly/u);
+    await run(ground.firstHost.url, `SYSTEM RESTORE REPLICA ${proved}`);
+    await eventually(async () => (await faulty(ground)).length === 0, 'all are writable');
     assert.ok(decisions.some(({ what }) => what.includes('abort goes forward on ch-1, ch-2')), JSON.stringify(decisions));
     assert.deepEqual(await restartedOn(), [third.root, third.root]);
     assert.deepEqual(await faulty(ground), []);
     assert.deepEqual(await ground.oracle(), before);
-    assert.ok((await nodesAt(ground.up, `${ground.root}/clickhouse/tables`)) >= old - 2 * TABLES.length);
+    assert.ok((await nodesAt(ground.up, `${here.root}/clickhouse/tables`)) >= old - 2 * TABLES.length);
 
     const refusedWith = async (change: (document: SpecDocument) => void): Promise<string[]> => {
       const file = spec(third, next, (document) => {
