@@ -29,6 +29,6 @@ export async function refuseStranding(connections: Connections, { migration, hos
   throw new MigrationError(
     'STRANDED',
     `${target.name} is not restarted on its new place: the metadata of ${names.slice(0, NAMES_SHOWN).join(', ')}${names.length > NAMES_SHOWN ? ` and ${names.length - NAMES_SHOWN} more` : ''} ` +
-      'would stay at the old one. Retry without leaving tables out; drop or move away what was created since the plan; or abort',
+      `would stay at the old one. Take along what was left out: ch-zk-migrate retry ${migration} --unskip '*', and without --tables; drop or move away what was created since the plan; or abort`,
   );
 }
