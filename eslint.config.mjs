@@ -60,7 +60,7 @@ export default tseslint.config(
   {
     files: ['src/workflows/**/*.ts'],
     rules: {
-      ...restrictImports(BUILT_INS, OUTSIDE, ACTIVITIES, { group: ['../config/*', '!../config/table-filter'], message: 'Workflows import config/table-filter only.' }),
+      ...restrictImports(BUILT_INS, OUTSIDE, ACTIVITIES, { group: ['../config/*', '!../config/table-filter', '!../config/skips'], message: 'Workflows import config/table-filter and config/skips only.' }),
       // A signal changes the state during an await; the compiler still narrows by what was read before it.
       '@typescript-eslint/no-unnecessary-condition': 'off',
     },

@@ -1,4 +1,4 @@
-import { CODES } from '../clickhouse/errors';
+import { NO_SUCH_TABLE } from '../clickhouse/errors';
 import { statements } from '../clickhouse/sql';
 import { addEvent, latestNotesSql, noteOfRow, type ReplicaNote, SEALED_ROWS, type Step, STORE_DATABASE } from '../clickhouse/store';
 import { MigrationError } from '../domain/failure';
@@ -113,9 +113,6 @@ async function endingsOf(connections: Connections, migration: string, target: Ho
   });
 }
 
-/** What a server says of a table that it has not, attached or detached. */
-const NO_SUCH_TABLE: readonly (number | undefined)[] = [CODES.UNKNOWN_TABLE, CODES.UNKNOWN_DATABASE, CODES.FILE_DOESNT_EXIST, CODES.CANNOT_GET_CREATE_TABLE_QUERY];
-
 /**
  * Attaches once more what an abort had attached and what is detached again: a DETACH of a worker that died may lie unread at a server that
  * hangs, and is done after the replica was noted as returned (invariant 10). What was dropped since holds up nobody.
@@ -165,10 +162,10 @@ async function attachOnceMore(connections: Connections, migration: string, targe
   throw new MigrationError('INVARIANT', `the abort has not ended: ${label} was attached, is detached again, and its server does not attach it (${sent.error.message}): ATTACH it, then abort again`, { cause: sent.error });
 }
 
-/** After an abort a replica is restored, or was never changed, or is as it was before (invariant 10). */
+/** After an abort a replica is restored, or was never changed, or is as it was before (invariant 10), or its table is gone. */
 function refuseUnfinished(endings: readonly Ending[]): void {
   const open = endings.filter(
-    ({ status, step, attached, manifest }) => status !== 'RESTORED' && step !== 'returned' && !(status === 'INIT' && (attached || (step === 'none' && !manifest))),
+    ({ status, step, attached, manifest }) => status !== 'RESTORED' && step !== 'returned' && step !== 'gone' && !(status === 'INIT' && (attached || (step === 'none' && !manifest))),
   );
   if (open.length === 0) return;
   const names = open.slice(0, LEFTOVER_NAMES_SHOWN).map((one) => `${replicaLabel(one)} (${one.status}, ${one.attached ? 'attached' : 'detached'})`);

@@ -1,18 +1,17 @@
 import type { HistoryReader } from '../history/read';
-import { attachReplica } from './attach';
 import { atBoundary } from './boundary';
 import { chooseReturn } from './choose-return';
 import { cleanTable } from './clean';
 import type { Connections } from './deps';
-import { detachReplica } from './detach';
 import { electFirst, startMerges } from './elect';
 import { finishMigration } from './finish';
+import { attachUnlessGone, detachUnlessGone, reattachUnlessGone } from './gone';
 import { freezeInventory, loadPage } from './inventory';
 import { mirrorStatus } from './mirror';
 import { preflight } from './preflight';
 import { locateHost, restartHost } from './restart';
 import { restoreReplica } from './restore';
-import { reattachReplica, returnTable } from './return';
+import { returnTable } from './return';
 import { attachTakenOver, judgeTakenOver } from './take-over-run';
 import type { Activities } from './types';
 
@@ -34,16 +33,16 @@ export function createActivities({ connections, history }: ActivityDependencies)
     attachTakenOver: bound(attachTakenOver),
     judgeTakenOver: bound(judgeTakenOver),
     loadPage: bound(loadPage),
-    detachReplica: bound(detachReplica),
+    detachReplica: bound(detachUnlessGone),
     cleanTable: bound(cleanTable),
     restartHost: bound(restartHost),
     locateHost: bound(locateHost),
     chooseReturn: bound(chooseReturn),
-    attachReplica: bound(attachReplica),
+    attachReplica: bound(attachUnlessGone),
     electFirst: bound(electFirst),
     restoreReplica: bound(restoreReplica),
     startMerges: bound(startMerges),
-    reattachReplica: bound(reattachReplica),
+    reattachReplica: bound(reattachUnlessGone),
     returnTable: bound(returnTable),
     mirrorStatus: atBoundary((input) => mirrorStatus(history, input)),
     finishMigration: bound(finishMigration),

@@ -12,7 +12,7 @@ import {
   STORE_DATABASE,
   writeInventory,
 } from '../clickhouse/store';
-import { createTableFilter } from '../config/table-filter';
+import { type SkipRule, skippedBy } from '../config/skips';
 import { MigrationError } from '../domain/failure';
 import { type Hold, isAllowedToMiss, lostHosts, type SealedHost } from '../domain/hold';
 import {
@@ -185,9 +185,9 @@ export async function tallyTargets(
   connections: Connections,
   migration: string,
   hosts: readonly HostTarget[],
-  skip: readonly string[] = [],
+  skip: readonly SkipRule[] = [],
 ): Promise<Omit<FreezeOutcome, 'resumed'>> {
-  const skips = skip.length === 0 ? () => false : createTableFilter({ include: skip, exclude: [] });
+  const isSkipped = skippedBy(skip);
   const counts: Record<string, number> = { ...NO_COUNTS };
   const perHost: Record<string, number> = {};
   const keys = new Set<string>();
@@ -201,7 +201,7 @@ export async function tallyTargets(
     perHost[target.name] = rows.length;
     for (const { key, database, table, status } of rows) {
       keys.add(key);
-      const left = status !== 'RESTORED' && skips({ host: target.name, database, table, zookeeperPath: '', disks: [] });
+      const left = status !== 'RESTORED' && isSkipped({ database, table });
       const word = left ? 'SKIPPED' : status === '' ? 'INIT' : status;
       counts[word] = (counts[word] ?? 0) + 1;
     }

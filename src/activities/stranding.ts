@@ -42,7 +42,7 @@ export async function refuseStranding(connections: Connections, input: RestartIn
   throw new MigrationError(
     'STRANDED',
     `${target.name} is not restarted on its new place: the metadata of ${named([...open, ...anew])} would stay at the old one${words}. ` +
-      'Retry without leaving tables out; drop or move away what was created since the plan; or abort',
+      `Take along what was left out: ch-zk-migrate retry ${migration} --unskip '*', and without --tables; drop or move away what was created since the plan; or abort`,
   );
 }
 

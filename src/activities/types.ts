@@ -1,3 +1,4 @@
+import type { SkipRule } from '../config/skips';
 import type { InventoryPage, InventoryReplica, ReplicaEntry, ReplicaRef, ReplicatedTable } from '../domain/inventory';
 import type { BlobListing, EnsembleSpec, HostSpec, MigrationSpec, RestartSpec, TlsSpec } from '../domain/spec';
 import type { OldMetadata, ReplicaStatus, StatusCounts } from '../domain/status';
@@ -245,8 +246,8 @@ export interface FinishInput {
   readonly hosts: readonly HostTarget[];
   /** Whether the hosts' replicas are let go of, so that another migration may hold them. */
   readonly release: 'completed' | 'aborted' | 'no';
-  /** Globs on `database.table` that somebody chose to leave out: counted as SKIPPED. */
-  readonly skip: readonly string[];
+  /** What somebody chose to leave out: counted as SKIPPED. */
+  readonly skip: readonly SkipRule[];
   /** Where locks of zero-copy tables are looked for, and the hosts as they were before; absent in the histories of before they were. */
   readonly zookeeper?: ZooKeeperTarget;
   readonly before?: readonly HostTarget[];

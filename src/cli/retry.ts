@@ -8,6 +8,7 @@ import type { Session } from './session';
 interface RetryOptions {
   readonly tables?: readonly string[];
   readonly skip?: readonly string[];
+  readonly unskip?: readonly string[];
   readonly reason?: string;
   readonly watch?: boolean;
 }
@@ -19,7 +20,8 @@ export function retryCommand(): Command {
     )
     .argument('<id>', 'the migration')
     .option('--tables <glob>', 'only these, as database.table; again for more', collect)
-    .option('--skip <glob>', 'leave these out on purpose from here on; again for more', collect)
+    .option('--skip <glob>', 'leave these out on purpose, in this retry and each one after it; again for more', collect)
+    .option('--unskip <glob>', 'take back what an earlier --skip left out of these, * for all of it; again for more', collect)
     .option('--reason <text>', 'recorded in the history')
     .option('--watch', 'stay and show progress')
     .action(async (id: string, options: RetryOptions) => {
@@ -31,12 +33,13 @@ export function retryCommand(): Command {
     command,
     'ch-zk-migrate retry orders-to-new-root --watch',
     "ch-zk-migrate retry orders-to-new-root --skip 'shop.tmp_*'",
+    "ch-zk-migrate retry orders-to-new-root --unskip '*'",
   );
 }
 
 async function checkGlobs(options: RetryOptions): Promise<void> {
   const { tableGlobFault } = await import('../config/table-filter.js');
-  const faults = (['tables', 'skip'] as const).flatMap((key) =>
+  const faults = (['tables', 'skip', 'unskip'] as const).flatMap((key) =>
     (options[key] ?? []).flatMap((glob): Fault[] => {
       const fault = tableGlobFault(glob);
       return fault === undefined ? [] : [{ path: `--${key}`, message: `${JSON.stringify(glob)} ${fault}` }];
@@ -101,6 +104,6 @@ async function finish(session: Session, id: string, options: RetryOptions, sente
   answer(session, await describeMigration(session.client, id), sentence);
 }
 
-function globs({ tables, skip }: RetryOptions): RetryRequest {
-  return { ...(tables === undefined ? {} : { tables }), ...(skip === undefined ? {} : { skip }) };
+function globs({ tables, skip, unskip }: RetryOptions): RetryRequest {
+  return { ...(tables === undefined ? {} : { tables }), ...(skip === undefined ? {} : { skip }), ...(unskip === undefined ? {} : { unskip }) };
 }

@@ -61,6 +61,9 @@ export const CODES = {
   TABLE_IS_PERMANENTLY_DETACHED: 737,
 } as const;
 
+/** What a server says of a table that it has not, attached or detached; it may say so of another table, or of a file, too. */
+export const NO_SUCH_TABLE: readonly (number | undefined)[] = [CODES.UNKNOWN_TABLE, CODES.UNKNOWN_DATABASE, CODES.FILE_DOESNT_EXIST, CODES.CANNOT_GET_CREATE_TABLE_QUERY];
+
 const TYPE_OF_CODE: ReadonlyMap<number, FailureType> = new Map([
   [CODES.UNKNOWN_TABLE, 'UNKNOWN_TABLE'],
   [CODES.UNKNOWN_DATABASE, 'UNKNOWN_TABLE'],

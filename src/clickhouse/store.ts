@@ -84,7 +84,9 @@ export type Step =
   | 'restored'
   /** Proved, and its merges go on again. */
   | 'started'
-  | 'returned';
+  | 'returned'
+  /** An abort found that its table is gone from its server. */
+  | 'gone';
 
 export const FIRST_NOTE: ReplicaNote = {
   seq: 0,

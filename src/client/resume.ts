@@ -1,6 +1,7 @@
 import type { Client, WorkflowHandle } from '@temporalio/client';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 
+import { type SkipRule, withRequest } from '../config/skips';
 import { eventsAfter, firstEvent } from '../history/runs';
 import { decodeEvent } from '../history/decode';
 import type { AbortNote, MigrationInput, RetryRequest } from '../workflows/messages';
@@ -34,7 +35,7 @@ export async function resumeInput(client: Client, closed: MigrationDescription, 
   const before = await lastInput(client, closed);
   const { approved, decisions, limits, started, phases } = closed.summary;
   const withoutHosts = choices.mode === 'abort' ? [...new Set([...(closed.summary.withoutHosts ?? []), ...(choices.withoutHosts ?? [])])] : [];
-  const skip = [...new Set([...before.skipped, ...(choices.skip ?? [])])];
+  const skip = withRequest(before.skipped, choices);
   return {
     spec: before.input.spec,
     execute: true,
@@ -57,8 +58,8 @@ export async function resumeInput(client: Client, closed: MigrationDescription, 
 
 interface LastInput {
   readonly input: MigrationInput;
-  /** Globs that the closed run left out, by its input and by what it was told since. */
-  readonly skipped: readonly string[];
+  /** What the closed run left out, by its input and by what it was told since. */
+  readonly skipped: readonly SkipRule[];
 }
 
 async function lastInput(client: Client, { id, runId }: MigrationDescription): Promise<LastInput> {
@@ -73,8 +74,6 @@ async function lastInput(client: Client, { id, runId }: MigrationDescription): P
   }
   const updates = (await eventsAfter(client, id, runId, 0)).filter((event) => event.workflowExecutionUpdateAcceptedEventAttributes);
   const facts = await Promise.all(updates.map((event) => decodeEvent(converter, runId, event)));
-  const told = facts.flatMap((fact) =>
-    fact?.kind === 'message' && fact.name === 'retry' ? ((fact.payload as RetryRequest | undefined)?.skip ?? []) : [],
-  );
-  return { input, skipped: [...(input.carried?.skip ?? []), ...(input.resume?.skip ?? []), ...told] };
+  const told = facts.flatMap((fact) => (fact?.kind === 'message' && fact.name === 'retry' ? [(fact.payload as RetryRequest | undefined) ?? {}] : []));
+  return { input, skipped: told.reduce<readonly SkipRule[]>(withRequest, input.carried?.skip ?? input.resume?.skip ?? []) };
 }

@@ -2,15 +2,14 @@
  * Folds a migration's history into the status of every replica. Pure: decoded events in, records out; what comes later wins.
  * Records are replaced, never changed, so that whoever derives something from a record may keep it by the record's identity.
  */
+import { type SkipRule, skippedBy, skipWords, withRequest } from '../config/skips';
 import type { InventoryPage, InventoryReplica, ReplicaEntry, ReplicaRef, ReplicatedTable } from '../domain/inventory';
 import { replicaId } from '../domain/inventory';
 import type { OldMetadata, ReplicaStatus } from '../domain/status';
 import type { ReplicaUpdate } from '../activities/types';
-import type { RetryRequest } from '../workflows/messages';
 import type { Audit } from './audit';
 import { AuditLog } from './audit';
 import type { ActivityCompleted, ActivityFailed, ActivityScheduled, FailureWords, HistoryFact, MessageReceived, RunStarted } from './facts';
-import { skippedBy } from './skip';
 
 /** What the history says of one replica. */
 export interface ReplicaRecord extends ReplicaRef {
@@ -40,7 +39,7 @@ export class HistoryFold {
   private readonly saidAt = new Map<string, number>();
   /** The activity that a replica's error came from. */
   private readonly failedIn = new Map<string, string>();
-  private readonly skips = new Set<string>();
+  private skips: readonly SkipRule[] = [];
   private readonly log: AuditLog | undefined;
   private readonly skippedTwins = new WeakMap<ReplicaRecord, ReplicaRecord>();
   private ordered: string[] | undefined;
@@ -74,7 +73,7 @@ export class HistoryFold {
   /** Every replica known, in the order host, database, table; what is left out on purpose is SKIPPED, unless it was already proved. */
   replicas(): ReplicaRecord[] {
     this.ordered ??= [...this.records].sort(([, left], [, right]) => compareRefs(left, right)).map(([id]) => id);
-    const isSkipped = skippedBy([...this.skips]);
+    const isSkipped = skippedBy(this.skips);
     return this.ordered.flatMap((id) => {
       const record = this.records.get(id);
       if (record === undefined) return [];
@@ -82,9 +81,9 @@ export class HistoryFold {
     });
   }
 
-  /** Globs on `database.table` that are left out on purpose. */
+  /** What is left out on purpose, in words: globs on `database.table`. */
   skipped(): readonly string[] {
-    return [...this.skips];
+    return this.skips.map(skipWords);
   }
 
   audit(): Audit | undefined {
@@ -113,15 +112,20 @@ export class HistoryFold {
     }
   }
 
-  private startRun({ input }: RunStarted): void {
+  private startRun({ input, reset }: RunStarted): void {
     this.offset += this.lastEventId;
     this.pending.clear();
-    for (const glob of [...(input?.carried?.skip ?? []), ...(input?.resume?.skip ?? [])]) this.skips.add(glob);
+    // What a run was told before a reset copied its events was taken from it.
+    if (reset === true) return;
+    this.skips = input?.resume?.mode === 'abort' ? [] : (input?.carried?.skip ?? input?.resume?.skip ?? []);
   }
 
   private receive({ name, form, payload }: MessageReceived): void {
+    // An abort takes along what a retry left out.
+    if (form === 'signal' && name === 'abort') this.skips = [];
     if (form !== 'update' || name !== 'retry') return;
-    for (const glob of asStrings((payload as RetryRequest | undefined)?.skip)) this.skips.add(glob);
+    const { skip, unskip } = asObject(payload);
+    this.skips = withRequest(this.skips, { skip: asStrings(skip), unskip: asStrings(unskip) });
   }
 
   private schedule({ eventId, activity, input }: ActivityScheduled): void {

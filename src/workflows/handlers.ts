@@ -101,7 +101,7 @@ export function registerHandlers(state: MigrationState, held: Held): void {
       return { retried };
     },
     {
-      description: 'Try again what failed, while it holds after a failure. Payload: none, or {"tables": ["glob"], "skip": ["glob"]}',
+      description: 'Try again what failed, while it holds after a failure. Payload: none, or {"tables": ["glob"], "skip": ["glob"], "unskip": ["glob"]}',
       validator: (request: RetryRequest | undefined) => {
         validateGlobs(request);
         if (!held.holding) throw ApplicationFailure.nonRetryable('the migration does not hold after a failure', 'UNSUPPORTED');
@@ -155,8 +155,8 @@ function validateLimit({ key, value }: SetLimit): void {
 
 /** People send updates by hand: a text in place of a list would be taken letter by letter, and a glob that cannot be read fails every task. */
 function validateGlobs(request: unknown): void {
-  const { tables = [], skip = [] } = (request ?? {}) as Readonly<Record<string, unknown>>;
-  for (const [name, globs] of Object.entries({ tables, skip })) {
+  const { tables = [], skip = [], unskip = [] } = (request ?? {}) as Readonly<Record<string, unknown>>;
+  for (const [name, globs] of Object.entries({ tables, skip, unskip })) {
     if (!Array.isArray(globs) || !globs.every((glob) => typeof glob === 'string')) {
       throw ApplicationFailure.nonRetryable(`"${name}" takes a list of globs on database.table, as in {"${name}": ["shop.*"]}`, 'UNSUPPORTED');
     }

@@ -1,5 +1,6 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 
+import type { SkipRequest, SkipRule } from '../config/skips';
 import type { Control } from '../domain/control';
 import type { MigrationSpec, Phase } from '../domain/spec';
 import type { Finding, MigrationSummary, Stage, TableFailure, PhaseTimes, Decision } from '../domain/summary';
@@ -43,11 +44,13 @@ export interface SetLimit extends Note {
   readonly value: number;
 }
 
-export interface RetryRequest extends Note {
+export interface RetryRequest extends Note, SkipRequest {
   /** Globs on `database.table`: only these are tried again. */
   readonly tables?: readonly string[];
   /** Globs on `database.table`: these are left out on purpose from here on. */
   readonly skip?: readonly string[];
+  /** Globs on `database.table`: what earlier retries left out of these is worked on again. */
+  readonly unskip?: readonly string[];
 }
 
 /** Starts nothing new; what runs finishes. Payload: nothing, or a {@link Note}. */
@@ -102,7 +105,7 @@ export interface CarriedState {
   readonly aborting: boolean;
   readonly withoutHosts?: readonly string[];
   readonly limits: ParallelSpec;
-  readonly skip: readonly string[];
+  readonly skip: readonly SkipRule[];
   /** Globs: only these are worked on; empty means all. */
   readonly only: readonly string[];
   readonly started: string;
@@ -127,7 +130,7 @@ export interface MigrationInput {
     readonly started: string;
     readonly phases: readonly PhaseTimes[];
     readonly tables?: readonly string[];
-    readonly skip?: readonly string[];
+    readonly skip?: readonly SkipRule[];
     readonly withoutHosts?: readonly string[];
     readonly by?: string;
     readonly reason?: string;

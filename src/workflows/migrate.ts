@@ -10,6 +10,7 @@ import {
 } from '@temporalio/workflow';
 
 import type { FinishInput, FinishOutcome, PreflightOutcome } from '../activities/types';
+import { withRequest } from '../config/skips';
 import type { ReplicatedTable } from '../domain/inventory';
 import { type HostSpec, PHASES, type Phase, secretVariables } from '../domain/spec';
 import type { StatusCounts } from '../domain/status';
@@ -615,7 +616,7 @@ class Migration {
     this.state.touch();
     if (!decided) return false;
     this.state.only = [...(this.held.request?.tables ?? [])];
-    this.state.skip = [...this.state.skip, ...(this.held.request?.skip ?? [])];
+    this.state.skip = withRequest(this.state.skip, this.held.request ?? {});
     this.held.request = undefined;
     this.state.clearFailures();
     this.from = 'detach';

@@ -85,7 +85,7 @@ export class Phases {
       limit: () => inFlightFor(this.state.limits.restore),
       work: async (_table, picked) => {
         await this.all(_table, picked, (replica) =>
-          this.runner.isSkipped(replica) ? this.reattach(replica, 'after') : this.attachReplica(replica, 'after'),
+          this.runner.isSkipped(replica) ? this.attachLeftOut(replica) : this.attachReplica(replica, 'after'),
         );
       },
     };
@@ -106,7 +106,7 @@ export class Phases {
   /** After the proof of all (`clean: after-verify`): the old nodes go. */
   deleteOld(): Pass {
     return {
-      pick: (table) => (table.replicas.every((replica) => replica.status === 'RESTORED' && replica.oldMetadata === 'kept') ? table.replicas : []),
+      pick: (table) => (withoutGone(table).replicas.every((replica) => replica.status === 'RESTORED' && replica.oldMetadata === 'kept') ? withoutGone(table).replicas : []),
       limit: () => inFlightFor(this.state.limits.clean),
       work: (table) => this.cleanTable(table, 'delete-old'),
     };
@@ -234,14 +234,16 @@ export class Phases {
     });
   }
 
-  private async cleanTable(table: ReplicatedTable, keep: 'delete' | 'keep' | 'delete-old', takesBack = false): Promise<void> {
+  private async cleanTable(whole: ReplicatedTable, keep: 'delete' | 'keep' | 'delete-old', takesBack = false): Promise<void> {
     const { spec } = this.state;
+    const table = withoutGone(whole);
+    const gone = whole.replicas.filter(({ step }) => step === 'gone').map(({ replicaName }) => replicaName);
     const input = {
       migration: spec.id,
       hosts: this.hostsOf(table, 'before'),
       table,
       zookeeper: zookeeperTarget(spec),
-      allowMissingReplicas: spec.allowMissingReplicas,
+      allowMissingReplicas: [...spec.allowMissingReplicas, ...gone],
       limit: this.state.limits.clean,
       ...aborting(this.state),
       keep,
@@ -298,6 +300,17 @@ export class Phases {
     this.runner.took([replica], outcome);
   }
 
+  /** What is left out is attached as it is; where its server does not do so, it stays as it is, and holds up nobody. */
+  private async attachLeftOut(replica: ReplicaEntry): Promise<void> {
+    try {
+      await this.reattach(replica, 'after');
+    } catch (error) {
+      const { code, message } = failureOf(error);
+      if (code === 'ABORTED' || code === 'HELD' || code === 'INVARIANT' || !patched(SKIPPED_STAYS)) throw error;
+      this.state.decide(`${replica.database}.${replica.table} on ${replica.host} is left out, and stays as it is: ${code}: ${message}`, undefined, new Date().toISOString());
+    }
+  }
+
   private attachInput(host: HostSpec, replica: ReplicaEntry, where: 'before' | 'after') {
     return {
       migration: this.state.spec.id,
@@ -310,7 +323,8 @@ export class Phases {
     };
   }
 
-  private async restoreTable(table: ReplicatedTable, where: 'before' | 'after'): Promise<void> {
+  private async restoreTable(whole: ReplicatedTable, where: 'before' | 'after'): Promise<void> {
+    const table = withoutGone(whole);
     if (!isOpen(table)) return this.startMerges(table, where);
     if (table.replicas.length === 1) {
       for (const replica of table.replicas) await this.restoreReplica(table, replica, where);
@@ -388,6 +402,8 @@ export class Phases {
   }
 }
 
+/** Until then what a retry left out failed it, where a server did not attach it. */
+const SKIPPED_STAYS = 'what is left out and cannot be attached stays as it is';
 /** Until then a table that went back made another one fail that shares the id of its zero-copy locks. */
 const SHARERS_APART = 'tables that share the id of their zero-copy locks are kept apart';
 /** Until then a paused migration said that nothing runs, whatever was being restarted. */
@@ -405,7 +421,7 @@ const GIVEN_BACK_ONCE = 'what is attached again is passed by';
  * has what is older than theirs.
  */
 function livedOnWithout({ replicas }: ReplicatedTable, { status, oldMetadata }: ReplicaEntry): boolean {
-  return status === 'ZK_CLEANED' && oldMetadata !== 'kept' && replicas.some((other) => (other.status === 'INIT' || other.status === 'DETACHED') && other.step !== 'cleaning');
+  return status === 'ZK_CLEANED' && oldMetadata !== 'kept' && replicas.some((other) => (other.status === 'INIT' || other.status === 'DETACHED') && other.step !== 'cleaning' && other.step !== 'gone');
 }
 
 /** Attached where its nodes are, or without them and waiting for its RESTORE. */
@@ -415,6 +431,11 @@ function isGivenBack({ attached, status, step, oldMetadata }: ReplicaEntry): boo
 
 /** Migrations that began before it was noted that merges go on again leave alone what is proved. */
 const MERGES_TOO = 'merges that stayed stopped are started by a retry';
+
+/** An abort leaves out what it found gone. */
+function withoutGone(table: ReplicatedTable): ReplicatedTable {
+  return table.replicas.every(({ step }) => step !== 'gone') ? table : { ...table, replicas: table.replicas.filter(({ step }) => step !== 'gone') };
+}
 
 function isOpen({ replicas }: ReplicatedTable): boolean {
   return replicas.some(({ status }) => status === 'ZK_CLEANED');

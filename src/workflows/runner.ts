@@ -9,6 +9,7 @@ import {
 } from '@temporalio/workflow';
 
 import type { ReplicaOutcome } from '../activities/types';
+import { skippedBy } from '../config/skips';
 import { createTableFilter } from '../config/table-filter';
 import { type FailureType, isFailureType } from '../domain/failure';
 import { fnv1a64, type ReplicaEntry, type ReplicatedTable } from '../domain/inventory';
@@ -59,10 +60,9 @@ export class Runner {
     this.inspect = inScopes(inspectActivities, scopes);
     const matches = (include: readonly string[]) => createTableFilter({ include, exclude: [] });
     const plain = (table: { database: string; table: string }) => ({ host: '', zookeeperPath: '', disks: [], ...table });
-    const skip = state.skip.length === 0 ? () => false : matches(state.skip);
     const only = state.only.length === 0 ? () => true : matches(state.only);
-    this.leftOutOnPurpose = (table) => skip(plain(table));
-    this.leftOut = (table) => skip(plain(table)) || !only(plain(table));
+    this.leftOutOnPurpose = skippedBy(state.skip);
+    this.leftOut = (table) => this.leftOutOnPurpose(table) || !only(plain(table));
   }
 
   /** Whether somebody chose to leave the replica out (`--skip`). */

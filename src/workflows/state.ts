@@ -1,3 +1,4 @@
+import type { SkipRule } from '../config/skips';
 import { replicaId, type ReplicaRef, type ReplicatedTable } from '../domain/inventory';
 import type { FailureType } from '../domain/failure';
 import type { ParallelSpec, Phase } from '../domain/spec';
@@ -50,7 +51,7 @@ export class MigrationState {
   /** Where the passes of an abort are, when the history is full. */
   abortAt: AbortPosition | undefined;
   limits: ParallelSpec;
-  skip: string[] = [];
+  skip: SkipRule[] = [];
   only: string[] = [];
   started: string;
   progress: Record<string, { done: number; failed: number }> = {};

@@ -66,6 +66,7 @@ describe('usage', function () {
       ['approve', 'a', 'lunch'],
       ['set', 'a', 'parallel.restore=0'],
       ['retry', 'a', '--skip', 'noglob'],
+      ['retry', 'a', '--unskip', 'noglob'],
       ['list', '--limit', '0'],
       ['dev'],
       ['dev', 'bogus'],
@@ -74,7 +75,7 @@ describe('usage', function () {
       const { exit, stdout, stderr } = await run(...args);
       assert.equal(exit, 2, `${args.join(' ')}: ${stdout}${stderr}`);
       assert.equal(stdout, '');
-      assert.match(stderr, /^(?:Usage: | {2}next: .* --help$| {2}--skip: | {2}parallel\.restore: )/m, args.join(' '));
+      assert.match(stderr, /^(?:Usage: | {2}next: .* --help$| {2}--(?:un)?skip: | {2}parallel\.restore: )/m, args.join(' '));
       assert.doesNotMatch(stderr, /outputHelp/);
     }
   });

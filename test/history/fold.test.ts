@@ -91,6 +91,12 @@ describe('history fold', () => {
     assert.deepEqual(story.statuses, ['ch-1 a SKIPPED', 'ch-2 b RESTORED', 'ch-3 x/y INIT']);
     story.tell({ kind: 'message', form: 'update', name: 'retry', payload: { skip: ['shop.*'] }, time: TIME });
     assert.deepEqual(story.statuses, ['ch-1 a SKIPPED', 'ch-2 b RESTORED', 'ch-3 x/y SKIPPED']);
+    story.tell({ kind: 'message', form: 'update', name: 'retry', payload: { unskip: ['shop.a'] }, time: TIME });
+    assert.deepEqual(story.statuses, ['ch-1 a INIT', 'ch-2 b RESTORED', 'ch-3 x/y SKIPPED']);
+    story.run({ resume: { skip: ['shop.*', { unskip: 'shop.a' }] } as never }, 'run');
+    assert.deepEqual(story.statuses, ['ch-1 a INIT', 'ch-2 b RESTORED', 'ch-3 x/y SKIPPED']);
+    story.tell({ kind: 'message', form: 'signal', name: 'abort', payload: undefined, time: TIME });
+    assert.deepEqual(story.statuses, ['ch-1 a INIT', 'ch-2 b RESTORED', 'ch-3 x/y INIT']);
   });
 
   it('records keep their identity while nothing is said of them, so that they are rendered once', () => {

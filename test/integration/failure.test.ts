@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { connectTemporal } from '../../src/client';
-import { ProxyHost } from '../support/proxy-host';
+import { ProxyHost, TAKEN } from '../support/proxy-host';
 import { CLI, Ground, hostAt, inPlace, run, someTables, type SpecDocument, type StatusDocument, sql, userTables } from '../support/stack';
 import { withZooKeeper } from '../support/zookeeper';
 import { setAcl } from '../zookeeper/acl';
@@ -204,6 +204,100 @@ describe('a table whose restore cannot succeed', function () {
     assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
     assert.deepEqual(await ground.oracle(), before);
     for (const { url } of ground.hosts) assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly'), []);
+  });
+
+  const dropped = (table: string): string => `DROP TABLE \`${ground.database}\`.${table} SYNC`;
+  const without = (seen: Record<string, string>, ...tables: readonly string[]): Record<string, string> =>
+    Object.fromEntries(Object.entries(seen).filter(([name]) => !tables.some((table) => name.endsWith(`.${table}`))));
+
+  it('and that somebody drops then is said to be gone, and left out by retry --skip, which restores the others', async () => {
+    const before = await ground.oracle();
+    await atTheGateBeforeRestore({ onFailure: 'stop', parallel: { detach: 4, clean: 4, restore: 1 } });
+    await spoil();
+    await ground.cli('approve', ground.id, 'restore');
+    assert.equal((await ground.cli('watch', ground.id)).code, 1);
+    await ground.onEach(dropped('t1'));
+    const asked = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(asked.code, 1, asked.stdout + asked.stderr);
+    const { failures } = await ground.status();
+    assert.deepEqual([...new Set(failures.map(({ table, code }) => `${table} ${code}`))], ['t1 UNKNOWN_TABLE'], JSON.stringify(failures));
+    assert.match(failures[0]?.message ?? '', new RegExp(`is gone: .*ch-zk-migrate retry ${ground.id} --skip`, 'u'));
+    const skipped = await ground.cli('retry', ground.id, '--skip', '*.t1', '--watch', '--json');
+    assert.equal(skipped.code, 0, skipped.stdout + skipped.stderr);
+    const { counts, warnings } = await ground.json<{ counts: Record<string, number>; warnings: { code: string; table?: string }[] }>('status', ground.id);
+    assert.deepEqual([counts['RESTORED'], counts['SKIPPED']], [2 * (TABLES - 1), 2]);
+    assert.deepEqual(warnings.filter(({ code }) => code === 'NOT_ATTACHED').map((one) => one.table), ground.hosts.map(() => 't1'));
+    assert.deepEqual(await ground.oracle(), without(before, 't1'));
+  });
+
+  for (const way of ['in place', 'to another root'] as const) {
+    it(`${way}, and that somebody drops then, on one host or on all, holds up no abort, which lets go of all tables`, async () => {
+      const before = await ground.oracle();
+      await atTheGateBefore('restore', (document) => {
+        if (way === 'in place') inPlace(document);
+        document['onFailure'] = 'continue';
+      });
+      await spoil('t1');
+      const { mend } = await spoil('t2');
+      await ground.cli('approve', ground.id, 'restore');
+      assert.equal((await ground.cli('watch', ground.id)).code, 1);
+      mend();
+      const [, second] = ground.hosts;
+      assert.ok(second !== undefined);
+      await ground.onEach(dropped('t1'));
+      await run(second.url, dropped('t2'));
+      const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+      assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+      assert.deepEqual(await ground.oracle(), Object.fromEntries(Object.entries(without(before, 't1')).filter(([name]) => name !== `${second.name} ${ground.database}.t2`)));
+      for (const { url } of ground.hosts) assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly'), []);
+      const { stdout } = await ground.cli('status', ground.id, '--tables');
+      assert.equal(stdout.match(/it is gone/gu)?.length, 3, stdout);
+      const next = ground.spec((document) => {
+        inPlace(document);
+        if (way === 'to another root') document.zookeeper['root'] = ground.root;
+        document.id = `${ground.id}-next`;
+      });
+      const plan = await ground.cli('plan', next, '--json');
+      assert.equal(plan.code, 0, plan.stdout + plan.stderr);
+    });
+  }
+
+  it('and that its server does not attach any more stays as it is where a retry leaves it out; an abort fails until it is attached', async () => {
+    const before = await ground.oracle();
+    let refused = false;
+    const proxy = await ProxyHost.before(ground.firstHost.url, ({ text, response }) => {
+      if (!refused || !/^ATTACH TABLE .*`t1`/u.test(text)) return undefined;
+      response.writeHead(500, { 'x-clickhouse-exception-code': '76' });
+      response.end('Code: 76. DB::Exception: Cannot open file: Permission denied. (CANNOT_OPEN_FILE)');
+      return TAKEN;
+    });
+    try {
+      await atTheGateBefore('restore', (document) => {
+        inPlace(document);
+        hostAt(0, proxy.url)(document);
+        document['onFailure'] = 'continue';
+      });
+      const spoilt = [await spoil('t1'), await spoil('t2')];
+      await ground.cli('approve', ground.id, 'restore');
+      assert.equal((await ground.cli('watch', ground.id)).code, 1);
+      refused = true;
+      await run(ground.firstHost.url, `DETACH TABLE \`${ground.database}\`.t1 PERMANENTLY SYNC`);
+      assert.equal((await ground.cli('retry', ground.id, '--skip', '*.t1', '--watch')).code, 1);
+      const left = await ground.described();
+      assert.deepEqual(left.summary.failures.map(({ table, code }) => `${table} ${code}`), ['t2 DETACHED_COLLISION']);
+      assert.ok(left.summary.decisions.some(({ what }) => /t1 on .* is left out, and stays as it is: UNKNOWN: .*Permission denied/u.test(what)), JSON.stringify(left.summary.decisions));
+      for (const { mend } of spoilt) mend();
+      const stuck = await ground.cli('abort', ground.id, '--watch');
+      assert.equal(stuck.code, 1, stuck.stdout + stuck.stderr);
+      const { failures } = await ground.status();
+      assert.ok(failures.length > 0 && failures.every(({ table }) => table === 't1'), JSON.stringify(failures));
+      refused = false;
+      const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+      assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+      assert.deepEqual(await ground.oracle(), before);
+    } finally {
+      await proxy.close();
+    }
   });
 
   it('for somebody is at its new place already is not touched there', async () => {

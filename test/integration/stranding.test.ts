@@ -37,22 +37,86 @@ describe('nothing stays behind', function () {
     for (const { url } of ground.hosts) assert.deepEqual(await sql(url, 'SELECT database, table FROM system.replicas WHERE is_readonly'), []);
   }
 
+  /** Has ZooKeeper refuse to delete a node of the table; answers how that is mended. */
+  async function refuseDeletion(table: string): Promise<() => Promise<void>> {
+    const [place] = await sql<{ path: string; replica: string }>(
+      ground.firstHost.url,
+      `SELECT zookeeper_path AS path, replica_name AS replica FROM _ch_zk_migrate.inventory WHERE migration = '${ground.id}' AND table = '${table}'`,
+    );
+    const node = `${ground.from}${place?.path ?? ''}/replicas/${place?.replica ?? ''}/parts`;
+    const allow = (perm: number): Promise<void> => setAcl(ground.up.zookeeper.connect, node, [{ perm, ...ANYBODY }]);
+    await allow(READ_AND_ADMIN);
+    return () => allow(ALL);
+  }
+
   it('a table that was created since the plan, and one that retry leaves out: the host is not restarted, and says which', async () => {
-    await startTo('restart');
+    await startTo('clean');
+    const mend = await refuseDeletion('t0');
+    await ground.cli('approve', ground.id, 'clean');
+    await ground.until(({ outcome }) => outcome === 'failed', 'the failure');
     const late = quoteTable({ database: ground.database, table: 'late' });
     await run(ground.firstHost.url, `CREATE TABLE ${late} (x UInt8) ENGINE = ReplicatedMergeTree ORDER BY x`);
     const marks = ground.marks();
-    await ground.cli('approve', ground.id, 'restart');
-    const stranded = await ground.until(({ outcome }) => outcome === 'failed', 'the failure');
-    const of = stranded.failures.filter(({ host }) => host === ground.firstHost.name);
-    assert.deepEqual(of.map(({ code }) => code), ['STRANDED'], JSON.stringify(stranded.failures));
-    assert.match(of[0]?.message ?? '', new RegExp(`the metadata of ${ground.database}\\.late would stay`, 'u'));
-    assert.deepEqual(ground.statements(marks, /^ATTACH/u).filter(({ host }) => host === ground.firstHost.name), []);
+    const skipped = await ground.cli('retry', ground.id, '--skip', '*.t0', '--watch', '--json');
+    assert.equal(skipped.code, 1, skipped.stdout + skipped.stderr);
+    const { failures } = await ground.status();
+    assert.deepEqual(failures.map(({ host, code }) => `${host} ${code}`).sort(), ground.hosts.map(({ name }) => `${name} STRANDED`).sort(), JSON.stringify(failures));
+    for (const { host, message } of failures) {
+      const names = host === ground.firstHost.name ? `${ground.database}\\.late, ${ground.database}\\.t0` : `${ground.database}\\.t0`;
+      assert.match(message, new RegExp(`the metadata of ${names} would stay.*ch-zk-migrate retry ${ground.id} --unskip '\\*'`, 'u'));
+    }
+    assert.deepEqual(ground.statements(marks, /^ATTACH/u), []);
     const [row] = await sql<{ readonly: number }>(ground.firstHost.url, "SELECT is_readonly AS readonly FROM system.replicas WHERE table = 'late'");
     assert.equal(row?.readonly, 0);
     await run(ground.firstHost.url, `DROP TABLE ${late} SYNC`);
-    const retried = await ground.cli('retry', ground.id, '--watch', '--json');
+    await mend();
+    const still = await ground.cli('retry', ground.id, '--watch', '--json');
+    assert.equal(still.code, 1, 'what was left out was taken back unasked');
+    const retried = await ground.cli('retry', ground.id, '--unskip', '*', '--watch', '--json');
     assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    assert.equal((await ground.status()).counts.RESTORED, Object.keys(before).length);
+    await allWritable();
+  });
+
+  it('what a retry left out is taken back by another while the migration holds after a failure', async () => {
+    const spec = ground.spec((document) => Object.assign(document, { pauseBefore: ['clean'], onFailure: 'continue', holdOnFailure: '30m' }));
+    assert.equal((await ground.cli('start', spec, '--execute', '--watch', '--json')).code, 4);
+    const mend = await refuseDeletion('t0');
+    await ground.cli('approve', ground.id, 'clean');
+    const { runId } = await ground.until(({ waitingFor }) => waitingFor?.reason.includes('failed in clean') === true, 'the hold');
+    await ground.cli('retry', ground.id, '--skip', '*.t0');
+    await ground.until(({ failures, waitingFor }) => waitingFor !== null && failures.length > 0 && failures.every(({ code }) => code === 'STRANDED'), 'the refusal to strand it');
+    await mend();
+    const retried = await ground.cli('retry', ground.id, '--unskip', '*.t0', '--watch', '--json');
+    assert.equal(retried.code, 0, retried.stdout + retried.stderr);
+    const ended = await ground.status();
+    assert.equal(ended.runId, runId);
+    assert.equal(ended.counts.RESTORED, Object.keys(before).length);
+    await allWritable();
+  });
+
+  it('a table that was dropped before its DETACH, and left out by a retry: an abort after a host has moved ends without it', async () => {
+    const spec = ground.spec((document) => Object.assign(document, { pauseBefore: ['detach', 'clean'], onFailure: 'continue' }));
+    assert.equal((await ground.cli('start', spec, '--execute', '--watch', '--json')).code, 4);
+    const [first, second] = ground.hosts;
+    assert.ok(first !== undefined && second !== undefined);
+    await ground.onEach(`DROP TABLE ${quoteTable({ database: ground.database, table: 't1' })} SYNC`);
+    await run(second.url, `DROP TABLE ${quoteTable({ database: ground.database, table: 't0' })} SYNC`);
+    before = await ground.oracle();
+    await ground.cli('approve', ground.id, 'detach');
+    const failed = await ground.until(({ outcome }) => outcome === 'failed', 'the failure');
+    const gone = [`${first.name} t1`, `${second.name} t0`, `${second.name} t1`];
+    assert.deepEqual(failed.failures.map(({ host, table, code }) => `${host} ${table} ${code}`).sort(), gone.map((one) => `${one} MANIFEST_MISSING`).sort());
+    const skipped = await ground.cli('retry', ground.id, '--skip', '*.t[01]', '--watch', '--json');
+    assert.equal(skipped.code, 4, skipped.stdout + skipped.stderr);
+    await restartHost(ground.up.dir, first.name, { zkRoot: ground.root });
+    const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
+    assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
+    const { outcome, counts } = await ground.status();
+    assert.equal(outcome, 'aborted');
+    assert.equal(counts.RESTORED, Object.keys(before).length);
+    const { stdout } = await ground.cli('status', ground.id, '--tables');
+    assert.equal(stdout.match(/it is gone/gu)?.length ?? 0, gone.length, stdout);
     await allWritable();
   });
 
@@ -102,12 +166,7 @@ describe('nothing stays behind', function () {
 
   it('a deletion that ZooKeeper refuses half way: abort attaches nothing of the table, says so, and ends when it may be finished', async () => {
     await startTo('clean');
-    const [place] = await sql<{ path: string; replica: string }>(
-      ground.firstHost.url,
-      `SELECT zookeeper_path AS path, replica_name AS replica FROM _ch_zk_migrate.inventory WHERE migration = '${ground.id}' AND table = 't0'`,
-    );
-    const node = `${ground.from}${place?.path ?? ''}/replicas/${place?.replica ?? ''}/parts`;
-    await setAcl(ground.up.zookeeper.connect, node, [{ perm: READ_AND_ADMIN, ...ANYBODY }]);
+    const mend = await refuseDeletion('t0');
     await ground.cli('approve', ground.id, 'clean');
     const failed = await ground.until(({ outcome }) => outcome === 'failed', 'the failure');
     assert.deepEqual([...new Set(failed.failures.map(({ table, code }) => `${table} ${code}`))], ['t0 ACCESS_DENIED'], JSON.stringify(failed.failures));
@@ -118,7 +177,7 @@ describe('nothing stays behind', function () {
     const again = await ground.cli('abort', ground.id, '--watch', '--json');
     assert.equal(again.code, 1, again.stdout + again.stderr);
     assert.deepEqual(ground.statements(marks, /^ATTACH TABLE .*`t0`/u), []);
-    await setAcl(ground.up.zookeeper.connect, node, [{ perm: ALL, ...ANYBODY }]);
+    await mend();
     const ended = await ground.cli('abort', ground.id, '--watch', '--json');
     assert.equal(ended.code, 0, ended.stdout + ended.stderr);
     assert.equal((await ground.status()).outcome, 'aborted');
