@@ -347,7 +347,7 @@ async function loadFromHost(
   await addNewColumns(host);
   const rows = await host.select<PageRow>(
     `SELECT sort_key, ${FROZEN_COLUMNS},
-       (database, table) IN (SELECT database, name FROM system.tables) AS attached
+       (database, table, toString(uuid)) IN (SELECT database, name, toString(uuid) FROM system.tables) AS attached
      FROM ${STORE_DATABASE}.inventory WHERE ${ON_PAGE} ORDER BY sort_key, database, table`,
     { params, doing: 'reading a page of the inventory' },
   );

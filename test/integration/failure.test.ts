@@ -242,13 +242,18 @@ describe('a table whose restore cannot succeed', function () {
       await ground.cli('approve', ground.id, 'restore');
       assert.equal((await ground.cli('watch', ground.id)).code, 1);
       mend();
-      const [, second] = ground.hosts;
-      assert.ok(second !== undefined);
+      const [first, second] = ground.hosts;
+      assert.ok(first !== undefined && second !== undefined);
       await ground.onEach(dropped('t1'));
       await run(second.url, dropped('t2'));
+      // Another one has its name, and is left alone.
+      await run(first.url, `CREATE TABLE \`${ground.database}\`.t1 (x UInt8) ENGINE = MergeTree ORDER BY x`);
+      const others = Object.entries(without(before, 't1')).filter(([name]) => name !== `${second.name} ${ground.database}.t2`);
+      const marks = ground.marks();
       const aborted = await ground.cli('abort', ground.id, '--watch', '--json');
       assert.equal(aborted.code, 0, aborted.stdout + aborted.stderr);
-      assert.deepEqual(await ground.oracle(), Object.fromEntries(Object.entries(without(before, 't1')).filter(([name]) => name !== `${second.name} ${ground.database}.t2`)));
+      assert.deepEqual(await ground.oracle(), { ...Object.fromEntries(others), [`${first.name} ${ground.database}.t1`]: '0 rows, 0' });
+      assert.deepEqual(ground.statements(marks, /^\s*(?:DETACH|ATTACH|SYSTEM|DROP|ALTER) .*`t1`/u).filter(({ host }) => host === first.name), []);
       for (const { url } of ground.hosts) assert.deepEqual(await sql(url, 'SELECT table FROM system.replicas WHERE is_readonly'), []);
       const { stdout } = await ground.cli('status', ground.id, '--tables');
       assert.equal(stdout.match(/it is gone/gu)?.length, 3, stdout);
