@@ -13,6 +13,7 @@ import { Dice, randomTables, seedRandom } from './random';
 import { finish, KeptWorker } from './support';
 
 const RUNS = Number(process.env['FAULT_RUNS'] ?? 1);
+assert.ok(Number.isInteger(RUNS) && RUNS > 0, 'FAULT_RUNS is no number of runs');
 /** The one run of `npm test` is always the same schedule; more of them are others every time. */
 const SEED = Number(process.env['FAULT_SEED'] ?? (RUNS === 1 ? 5_000 : Date.now() % 1_000_000));
 
@@ -154,7 +155,7 @@ describe(`a random schedule of kills (seed ${SEED}, ${RUNS} run${RUNS === 1 ? ''
         else assert.equal(outcome, 'completed', JSON.stringify(await ground.status()));
         const said = (await ground.cli('report', ground.id)).stdout;
         for (const [, count] of said.matchAll(/repaired: (\d+) parts/gu)) repairs.add('parts attached by the saved manifest', Number(count));
-        for (const [words] of said.matchAll(/proved by the rows of each partition/gu)) repairs.add(words);
+        for (const [words] of said.matchAll(/proved by the rows of each partition|repaired as a plain table|brought back what a failed RESTORE had left/gu)) repairs.add(words);
         await whole(ground, before);
         const entries = readStatusFile(ground);
         assert.ok(entries !== undefined && entries.length === Object.keys(before).length && entries.every(({ status }) => status === 'RESTORED'));
@@ -179,7 +180,7 @@ async function writable(host: { readonly name: string; readonly url: string }): 
 async function phaseOf(ground: Ground): Promise<string> {
   try {
     const { phase, outcome } = await ground.status();
-    return outcome === 'running' ? phase : 'ended';
+    return outcome === 'running' || outcome === 'waiting' ? phase : 'ended';
   } catch {
     return 'unknown';
   }
