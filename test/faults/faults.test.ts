@@ -269,7 +269,7 @@ describe('a worker that stands still until another has done its work', function 
       // In the middle of detach, and of clean: what each had in hand was looked at before it fell asleep.
       for (const [activity, seen] of [
         ['detachReplica', () => statementSeen(ground, marks, /^DETACH TABLE/u)],
-        ['cleanTable', () => ground.until(({ counts }) => counts.ZK_CLEANED > 0, 'clean')],
+        ['cleanTable', () => ground.until(({ counts }) => counts.DETACHED > 12, 'the end of detach')],
       ] as const) {
         await seen();
         const worker = awake.pop() ?? assert.fail('no worker');

@@ -36,7 +36,7 @@ export async function stoppedInside(ground: Ground, worker: Child, activity: str
     if (pendingActivities.some((pending) => pending.activity === activity && pending.state === 'started')) return true;
     worker.kill('SIGCONT');
     return false;
-  }, `a worker with ${activity} in hand`);
+  }, `a worker with ${activity} in hand`, { everyMs: 10 });
 }
 
 /**
