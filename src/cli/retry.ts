@@ -68,7 +68,7 @@ async function retry(session: Session, id: string, options: RetryOptions): Promi
 }
 
 async function retryHeld(session: Session, before: MigrationDescription, options: RetryOptions): Promise<void> {
-  const { note } = await import('./control.js');
+  const { note, settle } = await import('./control.js');
   const { stateWords } = await import('../report/words.js');
   const { retryUpdate } = await import('../workflows/messages.js');
   const nothing = (why: string) =>
@@ -83,6 +83,8 @@ async function retryHeld(session: Session, before: MigrationDescription, options
     ...note(options.reason),
   });
   if ('rejected' in sent) throw nothing(sent.rejected);
+  // What it waited for is said until the workflow mirrors its state again: a watch would take it for a wait that has just begun.
+  await settle(session, before.id, ({ summary }) => summary.outcome !== 'waiting' || summary.updated !== before.summary.updated);
   await finish(session, before.id, options, `${before.id} goes on: ${String(sent.result.retried)} tried again`);
 }
 

@@ -97,6 +97,8 @@ export function registerHandlers(state: MigrationState, held: Held): void {
       const retried = state.failuresTotal;
       held.request = request ?? {};
       held.holding = false;
+      // At once: the state may be mirrored before what holds goes on.
+      state.waiting = null;
       state.decide('retry', request, now());
       return { retried };
     },
