@@ -5,6 +5,7 @@ import { NoteWriter } from '../clickhouse/store';
 import { resolveSecret, withoutSecrets, withoutVariables } from '../config/secrets';
 import type { EnsembleSpec } from '../domain/spec';
 import { MigrationError } from '../domain/failure';
+import { isOwnEnsemble } from '../domain/inventory';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { createZooKeeperPool, type ZooKeeperPool } from '../zookeeper/pool';
 import type { DetachInput, HostTarget, ZooKeeperTarget } from './types';
@@ -104,7 +105,7 @@ export class Connections {
 
 /** The ensemble of a table on a host: the servers' own, or an auxiliary one by its name in `system.replicas`. */
 export function ensembleOf(host: HostTarget, zookeeper: ZooKeeperTarget, zookeeperName: string): EnsembleSpec {
-  if (zookeeperName === 'default' || zookeeperName === '') return host.zookeeper;
+  if (isOwnEnsemble(zookeeperName)) return host.zookeeper;
   const auxiliary = zookeeper.auxiliary[zookeeperName];
   if (auxiliary === undefined) {
     throw new MigrationError(

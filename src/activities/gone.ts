@@ -2,7 +2,7 @@ import { CODES, clickHouseCode, NO_SUCH_TABLE } from '../clickhouse/errors';
 import { statements } from '../clickhouse/sql';
 import { readNote, type ReplicaNote } from '../clickhouse/store';
 import { type FailureType, MigrationError } from '../domain/failure';
-import { replicaLabel } from '../domain/inventory';
+import { NO_UUID, replicaLabel } from '../domain/inventory';
 import { attachReplica, ensureAttached } from './attach';
 import type { Connections } from './deps';
 import { detachReplica, updateOf } from './detach';
@@ -12,9 +12,6 @@ import { reattachReplica } from './return';
 import { send, statementId } from './statement';
 import { detachedTables } from './take-over-look';
 import type { AttachInput, DetachInput, ReplicaOutcome } from './types';
-
-/** Of a table in a database that gives none. */
-const NO_UUID = '00000000-0000-0000-0000-000000000000';
 
 /** {@link detachReplica}; an abort attaches what is detached without a manifest first, and passes by what is gone. */
 export async function detachUnlessGone(connections: Connections, input: DetachInput): Promise<ReplicaOutcome> {
@@ -31,8 +28,7 @@ export async function attachUnlessGone(connections: Connections, input: AttachIn
   try {
     return await attachReplica(connections, input);
   } catch (error) {
-    const gone = saysGone(error) ? await goneWords(connections, input) : undefined;
-    if (gone === undefined) throw error;
+    const gone = await goneOrThrow(connections, input, error);
     throw new MigrationError('UNKNOWN_TABLE', `${replicaLabel(input.replica)} is gone: ${gone}. Where that is meant: ch-zk-migrate retry ${input.migration} --skip, with a pattern for it`, { cause: error });
   }
 }
@@ -43,8 +39,7 @@ export async function reattachUnlessGone(connections: Connections, input: Attach
   try {
     return await reattachReplica(connections, input);
   } catch (error) {
-    const gone = saysGone(error) ? await goneWords(connections, input) : undefined;
-    if (gone === undefined) throw error;
+    const gone = await goneOrThrow(connections, input, error);
     return { updates: [updateOf(input.replica, await readNote(connections.host(input.host), input.migration, input.replica), `it is gone: ${gone}`)] };
   }
 }
@@ -59,8 +54,7 @@ async function passingByGone(connections: Connections, input: AttachInput, work:
   try {
     return await work(before);
   } catch (error) {
-    const gone = saysGone(error, 'TABLE_CHANGED') ? await goneWords(connections, input) : undefined;
-    if (gone === undefined) throw error;
+    const gone = await goneOrThrow(connections, input, error, 'TABLE_CHANGED');
     const now = await readNote(host, migration, replica);
     const note: ReplicaNote = { ...now, seq: now.seq + 1, status: 'INIT', step: 'gone', baselineTake: '' };
     await connections.notes(input.host).write(migration, replica, note);
@@ -68,9 +62,12 @@ async function passingByGone(connections: Connections, input: AttachInput, work:
   }
 }
 
-/** A reason to look whether the table is gone. */
-function saysGone(error: unknown, ...types: readonly FailureType[]): boolean {
-  return NO_SUCH_TABLE.includes(clickHouseCode(error)) || (error instanceof MigrationError && types.includes(error.type));
+/** {@link goneWords} of a table whose work failed so that it may be gone (it does not exist, or with one of `types`); throws what it failed with where it is not. */
+async function goneOrThrow(connections: Connections, input: AttachInput, error: unknown, ...types: readonly FailureType[]): Promise<string> {
+  const mayBeGone = NO_SUCH_TABLE.includes(clickHouseCode(error)) || (error instanceof MigrationError && types.includes(error.type));
+  const gone = mayBeGone ? await goneWords(connections, input) : undefined;
+  if (gone === undefined) throw error;
+  return gone;
 }
 
 /**

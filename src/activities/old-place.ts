@@ -1,11 +1,10 @@
 import type { ClickHouseHost } from '../clickhouse/host';
 import { FIRST_NOTE, latestNotesSql, noteOfRow, type ReplicaNote, SEALED_ROWS, STORE_DATABASE } from '../clickhouse/store';
+import { isOwnEnsemble } from '../domain/inventory';
+import { inBatches } from '../zookeeper/in-batches';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { type Connections, report } from './deps';
 import type { RestartInput } from './types';
-
-/** Of one host so many nodes are looked at at a time: what waits for its turn in a long line counts as not answered. */
-const LOOKS_AT_A_TIME = 200;
 
 /** A replica of the inventory with the note in force. */
 export interface NotedReplica {
@@ -43,7 +42,8 @@ export async function notedReplicas(host: ClickHouseHost, migration: string): Pr
  * behind. What an abort made anew where it was is RESTORED there, and so is not what its note alone would say.
  */
 export async function onlyAtOldPlace(connections: Connections, { host, after, zookeeper: target }: RestartInput, replicas: readonly NotedReplica[]): Promise<NotedReplica[]> {
-  const moving = replicas.filter(({ zookeeperName }) => movesWithHost(zookeeperName));
+  // An auxiliary ensemble stays where it is.
+  const moving = replicas.filter(({ zookeeperName }) => isOwnEnsemble(zookeeperName));
   if (moving.length === 0) return [];
   report({ doing: 'looking where its tables are registered' });
   const there = await registered(await connections.zookeeper(after, target.digestEnv), moving);
@@ -53,19 +53,7 @@ export async function onlyAtOldPlace(connections: Connections, { host, after, zo
   return absent.filter((one) => here.has(one));
 }
 
-/** An auxiliary ensemble stays where it is. */
-export function movesWithHost(zookeeperName: string): boolean {
-  return zookeeperName === '' || zookeeperName === 'default';
-}
-
 async function registered(zookeeper: ZooKeeperSession, replicas: readonly NotedReplica[]): Promise<ReadonlySet<NotedReplica>> {
-  const found = new Set<NotedReplica>();
-  for (let from = 0; from < replicas.length; from += LOOKS_AT_A_TIME) {
-    await Promise.all(
-      replicas.slice(from, from + LOOKS_AT_A_TIME).map(async (one) => {
-        if ((await zookeeper.exists(one.node)) !== undefined) found.add(one);
-      }),
-    );
-  }
-  return found;
+  const seen = await inBatches(replicas, ({ node }) => zookeeper.exists(node));
+  return new Set(replicas.filter((_, index) => seen[index] !== undefined));
 }

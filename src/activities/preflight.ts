@@ -297,7 +297,7 @@ function askedEnsembles(spec: MigrationSpec, hosts: readonly InspectedHost[]): A
   return [
     ...spec.hosts.flatMap((host): AskedEnsemble[] => [
       { host: host.name, toCome: false, ensemble: host.zookeeper, key: 'zookeeper.root' },
-      { host: host.name, toCome: true, ensemble: host.after, key: 'zookeeper.after.root' },
+      ...(moves(host) ? [{ host: host.name, toCome: true, ensemble: host.after, key: 'zookeeper.after.root' }] : []),
     ]),
     ...hosts.flatMap((host) =>
       host.replicas.flatMap(({ replica, selected }): AskedEnsemble[] => {
@@ -323,7 +323,7 @@ async function checkEnsembles(connections: Connections, spec: MigrationSpec, hos
       if (!toCome) {
         answers = false;
         found.refuse('ROOT_MISSING', { host }, `the ZooKeeper root of today, ${ensemble.root}, does not exist on ${ensemble.connect}`, `write the <root> of the servers' configuration into ${key}`);
-      } else if (spec.hosts.some((one) => moves(one) && one.after.connect === ensemble.connect && one.after.root === ensemble.root)) {
+      } else {
         found.warn('ROOT_TO_COME', { host }, `the root ${ensemble.root} does not exist yet on ${ensemble.connect}`, 'it is created before the first restart');
       }
     } catch (error) {

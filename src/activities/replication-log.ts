@@ -1,16 +1,9 @@
+import { inBatches } from '../zookeeper/in-batches';
 import type { ZooKeeperSession } from '../zookeeper/session';
-
-/** Of one table so many nodes are read at a time: what waits for its turn in a long line counts as not answered. */
-const READS_AT_A_TIME = 200;
 
 /** The values of nodes, in their order; undefined of one that is not there. */
 export async function valuesAt(zookeeper: ZooKeeperSession, nodes: readonly string[]): Promise<{ readonly node: string; readonly value: string | undefined }[]> {
-  const values: { node: string; value: string | undefined }[] = [];
-  for (let from = 0; from < nodes.length; from += READS_AT_A_TIME) {
-    const some = nodes.slice(from, from + READS_AT_A_TIME);
-    values.push(...(await Promise.all(some.map(async (node) => ({ node, value: (await zookeeper.get(node))?.data.toString() })))));
-  }
-  return values;
+  return inBatches(nodes, async (node) => ({ node, value: (await zookeeper.get(node))?.data.toString() }));
 }
 
 /** What of the log a replica has not taken into its queue yet; behind a pointer that is no number nobody can tell. */

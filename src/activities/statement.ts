@@ -1,6 +1,6 @@
 import type { ClickHouseHost } from '../clickhouse/host';
 import { CODES, clickHouseCode } from '../clickhouse/errors';
-import { fnv1a64, type InventoryReplica, type ReplicaRef, replicaId } from '../domain/inventory';
+import { fnv1a64, type InventoryReplica, isOwnEnsemble, type ReplicaRef, replicaId } from '../domain/inventory';
 import { MigrationError } from '../domain/failure';
 import { fence } from './deps';
 import { waitWhileRunning } from './look';
@@ -67,13 +67,12 @@ export async function refusalOf(host: ClickHouseHost, { zookeeperName }: Invento
 
 /** Whether the server reads an ensemble; false also where it cannot be asked. */
 async function reachesZooKeeper(host: ClickHouseHost, ensemble: string): Promise<boolean> {
-  const own = ensemble === 'default' || ensemble === '';
-  const where = own ? '' : ' AND zookeeperName = {ensemble:String}';
+  const where = isOwnEnsemble(ensemble) ? '' : ' AND zookeeperName = {ensemble:String}';
   try {
     await host.select(`SELECT count() FROM system.zookeeper WHERE path = '/'${where}`, { params: { ensemble }, doing: 'looking whether it reaches ZooKeeper' });
     return true;
   } catch (error) {
     if (!(error instanceof MigrationError)) throw error;
-    return error.type === 'UNKNOWN_TABLE' && own && makesNodes(host);
+    return error.type === 'UNKNOWN_TABLE' && isOwnEnsemble(ensemble) && makesNodes(host);
   }
 }

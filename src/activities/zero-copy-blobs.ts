@@ -1,11 +1,9 @@
 import { clickHouseCode, CODES } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { askTogether, labelOf } from '../clickhouse/together';
-import type { InventoryReplica } from '../domain/inventory';
+import { type InventoryReplica, NO_UUID } from '../domain/inventory';
 import { blobOfPath, type PartBlobs } from '../domain/zero-copy';
 import { report } from './deps';
-
-const NO_UUID = '00000000-0000-0000-0000-000000000000';
 
 /** Every file name on the host's remote disks is read, whatever is asked for. */
 const READ_TIMEOUT_MS = 3_600_000;

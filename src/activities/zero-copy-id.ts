@@ -1,12 +1,10 @@
 import { clickHouseCode, CODES } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { MigrationError } from '../domain/failure';
-import { type InventoryReplica, replicaLabel } from '../domain/inventory';
+import { type InventoryReplica, NO_UUID, replicaLabel } from '../domain/inventory';
 import { blobOfPath } from '../domain/zero-copy';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { kindsBelow, readSharedId } from './zero-copy-locks';
-
-const NO_UUID = '00000000-0000-0000-0000-000000000000';
 
 /** As many of a replica's parts are looked for under each id: one with its blob and its replica's name is found nowhere else. */
 const PARTS_LOOKED_FOR = 8;

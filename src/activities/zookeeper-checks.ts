@@ -2,7 +2,7 @@ import { clickHouseCode } from '../clickhouse/errors';
 import type { ClickHouseHost } from '../clickhouse/host';
 import { askTogether, labelOf, ofTables, rowsOf } from '../clickhouse/together';
 import { MigrationError } from '../domain/failure';
-import type { InventoryReplica } from '../domain/inventory';
+import { type InventoryReplica, isOwnEnsemble } from '../domain/inventory';
 import type { ZooKeeperSession } from '../zookeeper/session';
 import { sameRecord } from './clean';
 import { sleep } from './deps';
@@ -18,8 +18,7 @@ const UNKNOWN_FUNCTION = 46;
 
 /** What to do about OTHER_ZOOKEEPER: the keys of the spec that name the ensemble of this replica's path. */
 export function otherZooKeeperFix({ zookeeperName }: Pick<InventoryReplica, 'zookeeperName'>): string {
-  const auxiliary = zookeeperName !== '' && zookeeperName !== 'default';
-  const [own, key] = auxiliary ? [`the servers' own auxiliary ensemble "${zookeeperName}"`, `zookeeper.auxiliary.${zookeeperName}`] : ["the servers' own ensemble", 'zookeeper'];
+  const [own, key] = isOwnEnsemble(zookeeperName) ? ["the servers' own ensemble", 'zookeeper'] : [`the servers' own auxiliary ensemble "${zookeeperName}"`, `zookeeper.auxiliary.${zookeeperName}`];
   return `write ${own} and its <root> into ${key}.connect and ${key}.root`;
 }
 

@@ -22,6 +22,14 @@ export interface InventoryReplica extends ReplicaRef {
   readonly after?: MovedReplica;
 }
 
+/** Of a table in a database that gives none. */
+export const NO_UUID = '00000000-0000-0000-0000-000000000000';
+
+/** Whether a replica's ensemble is its server's own, and no auxiliary one, by the name in `system.replicas`; servers before they had names say nothing. */
+export function isOwnEnsemble(zookeeperName: string): boolean {
+  return zookeeperName === 'default' || zookeeperName === '';
+}
+
 /** Another place of a replica in its ensemble. */
 export interface MovedReplica {
   readonly zookeeperPath: string;

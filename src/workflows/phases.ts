@@ -106,7 +106,10 @@ export class Phases {
   /** After the proof of all (`clean: after-verify`): the old nodes go. */
   deleteOld(): Pass {
     return {
-      pick: (table) => (withoutGone(table).replicas.every((replica) => replica.status === 'RESTORED' && replica.oldMetadata === 'kept') ? withoutGone(table).replicas : []),
+      pick: (table) => {
+        const { replicas } = withoutGone(table);
+        return replicas.every((replica) => replica.status === 'RESTORED' && replica.oldMetadata === 'kept') ? replicas : [];
+      },
       limit: () => inFlightFor(this.state.limits.clean),
       work: (table) => this.cleanTable(table, 'delete-old'),
     };
