@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ZooKeeperError } from './errors';
-import { clientState, createNativeClient, type NativeClient } from './native-client';
+import { createNativeClient, isCutOff, type NativeClient } from './native-client';
 
 export interface ConnectionOptions {
   /** `host:port[,host:port…]`, without a root. */
@@ -39,8 +39,9 @@ interface Waiter {
  *
  * When the client finds its connection broken, it closes the socket and only later takes it off the event loop, by its number. Whoever was
  * given the same number meanwhile has the process aborted or is never told of its data again (both seen). So a client is closed as
- * soon as it tells of the loss; no promise is settled by a lost reply before the next turn of the loop (`setImmediate`); and
- * because a refused connection is not told of, a server is tried with an ordinary socket first.
+ * soon as it tells of the loss; no promise is settled by a lost reply before the next turn of the loop (`setImmediate`);
+ * because a refused connection is not told of, a server is tried with an ordinary socket first; and because a connection that broke
+ * under a request is not told of either, the client is looked at after each.
  */
 export class Connection {
   readonly #options: ConnectionOptions;
@@ -138,6 +139,11 @@ export class Connection {
     const stale = this.#stale;
     this.#stale = undefined;
     stale?.close();
+    const client = this.#client;
+    if (client !== undefined && isCutOff(client)) {
+      this.#lastFault = 'the connection was lost';
+      this.#lose(client);
+    }
     return queued;
   }
 
@@ -247,7 +253,7 @@ export class Connection {
     // Written by the events above, which the compiler does not see.
     while ((outcome as string | undefined) === undefined && !this.#closed) {
       await this.#pause(attemptPollMs);
-      if (client.state === clientState.notConnected) {
+      if (isCutOff(client)) {
         this.#lastFault = `${server.text} closed the connection`;
         break;
       }

@@ -24,6 +24,7 @@ export interface NativeStat {
 export interface NativeClient {
   init(config: NativeConfig): unknown;
   close(): void;
+  /** See {@link isCutOff}. */
   readonly state: number;
   readonly client_id: string;
   readonly client_password: string;
@@ -52,8 +53,13 @@ export interface NativeConfig {
   client_password?: string;
 }
 
-/** Values of {@link NativeClient.state} (zookeeper.h). */
-export const clientState = { notConnected: 0, connecting: 1, associating: 2, connected: 3 } as const;
+/**
+ * True when the client has no connection and is about to make one by itself: 0 after it found one broken, 999
+ * (`ZOO_NOTCONNECTED_STATE`) after it could not send on one, of which it tells nobody (`nonblocking_send` in zookeeper.c).
+ */
+export function isCutOff(client: NativeClient): boolean {
+  return client.state === 0 || client.state === 999;
+}
 
 export const ephemeralFlag = 1;
 

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { Connection } from '../../src/zookeeper/connection';
+import { isLostReply, returnCode } from '../../src/zookeeper/errors';
 import { ZooKeeperSession } from '../../src/zookeeper/session';
 import { ZooKeeperServer } from './zookeeper-server';
 
@@ -41,7 +43,49 @@ describe('zookeeper connection', function () {
     page.close();
     await server.remove();
   });
+
+  for (const [where, turn] of [
+    ['from within its own event', () => Promise.resolve()],
+    ['in another turn of the loop', nextTurn],
+  ] as const) {
+    it(`knows at once that a connection broke under a request ${where}, of which the client says nothing`, async () => {
+      const server = await ZooKeeperServer.start();
+      const connection = new Connection({ connect: server.connect, sessionTimeoutMs: 4_000, digest: undefined });
+      try {
+        const client = await connection.ready(10_000);
+        await turn();
+        const asked: Promise<number>[] = [];
+        // All in one turn of the loop, which so cannot tell the client first.
+        const killed = server.kill();
+        while (connection.client === client && asked.length < 100) {
+          stand(20);
+          asked.push(
+            new Promise((resolve) => {
+              assert.equal(connection.send(() => client.a_exists('/', false, resolve)), returnCode.ok);
+            }),
+          );
+        }
+        assert.equal(connection.client, undefined);
+        assert.equal(client.state, 0, 'it would connect again by itself');
+        assert.deepEqual(
+          (await Promise.all(asked)).filter((rc) => !isLostReply(rc)),
+          [],
+        );
+        await killed;
+        await server.up();
+        await connection.ready(30_000);
+      } finally {
+        await connection.close();
+        await server.remove();
+      }
+    });
+  }
 });
+
+/** Holds up the whole process. */
+function stand(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
 
 /** Ticks without an answer, and not time: where the whole process stands still for long, nothing is deaf. */
 const TICKS = 200;
