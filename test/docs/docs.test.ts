@@ -73,6 +73,23 @@ describe('the documents', () => {
   });
 });
 
+describe('the commands that run tests', () => {
+  for (const [script, whole] of [
+    ['test', true],
+    ['test:unit', true],
+    ['test:faults', false],
+  ] as const) {
+    it(`npm run ${script} has tests, and has what they need fetched before their time runs`, () => {
+      const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+      const words = (scripts[script] ?? '').split('&&').map((command) => command.trim()).find((command) => command.startsWith('mocha'))?.replaceAll('"', '').split(' ') ?? [];
+      const config = execFileSync(process.execPath, ['-p', 'JSON.stringify(require("./.mocharc.cjs"))', ...words], { cwd: ROOT, encoding: 'utf8' });
+      const { spec = [], require = [] } = JSON.parse(config) as { spec?: string[]; require?: string[] };
+      assert.equal(spec.length > 0, whole);
+      assert.ok(require.some((file) => file.includes('prerequisites')));
+    });
+  }
+});
+
 describe('examples in help texts', () => {
   it('are taken by the program, and every command has one', async () => {
     for (const [name, text] of await helps()) {
